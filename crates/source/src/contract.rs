@@ -1,0 +1,109 @@
+//! What every source is.
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use wingbeat_record::{DeadCause, MessageId, Reason};
+
+/// One thing that a source has read. Every item ends in the books as emitted, filtered or dead.
+#[derive(Debug, Clone)]
+pub struct Item {
+    /// The resume point behind this item: a source that is opened at this position yields the
+    /// items after it, and not this one again. It grows from item to item and means the same
+    /// after a restart.
+    pub position: u64,
+    /// What was read.
+    pub content: Content,
+}
+
+/// What was read.
+#[derive(Debug, Clone)]
+pub enum Content {
+    /// A new post, or bytes that claim to be one: whether they are is for a flow to find out.
+    Post(Post),
+    /// Something else that happened upstream and matters, such as a deletion.
+    Event(Event),
+    /// Read, understood, and left out on purpose.
+    Filtered(Reason),
+    /// Read, but not understood by the source itself. It becomes a dead letter.
+    Dead {
+        /// The original bytes, or their beginning where they are longer than a record may be.
+        original: Bytes,
+        /// The whole original's length in bytes and its SHA-256 in hexadecimal, where `original`
+        /// is only its beginning.
+        cut_from: Option<(u64, String)>,
+        /// What is wrong.
+        cause: DeadCause,
+    },
+}
+
+/// A post on its way in.
+#[derive(Debug, Clone)]
+pub struct Post {
+    /// One JSON object; keys in the order `uri, cid, author, text, created_at`, then the rest.
+    pub payload: Bytes,
+    /// Its identity: of uri and cid, or of the content, or of the position.
+    pub id: MessageId,
+    /// Who wrote it (the DID), where the source knows: the key of the order per author.
+    pub author: Option<String>,
+}
+
+/// Something that happened upstream and is no new post.
+#[derive(Debug, Clone)]
+pub struct Event {
+    /// Its kind, a subject token: `delete`, `update`, `identity`, `account`, `sync`.
+    pub kind: &'static str,
+    /// One JSON object.
+    pub payload: Bytes,
+    /// Its identity.
+    pub id: MessageId,
+}
+
+/// What a source says about itself, for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Description {
+    /// `file`, `frames`, `simulator`.
+    pub kind: &'static str,
+    /// The source as it was asked for, such as `file:posts.jsonl.gz`.
+    pub spec: String,
+    /// Whether its posts are made up.
+    pub is_simulated: bool,
+    /// Identifies the content that positions refer to. A saved position is used only where this
+    /// is still the same; otherwise the source starts over, and says so. `None`: positions mean
+    /// nothing after a restart (standard input).
+    pub fingerprint: Option<String>,
+}
+
+/// Why a source can't go on. One bad item is no error of the source: it is [`Content::Dead`].
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    /// The source was named or set wrongly. The message says how to write it.
+    #[error("{0}")]
+    Spec(String),
+    /// It can't be read.
+    #[error("can't read {what}: {error}")]
+    Io {
+        /// What was being read.
+        what: String,
+        /// The system's answer.
+        error: std::io::Error,
+    },
+    /// It was read, but it is broken in a way that leaves no place to go on from.
+    #[error("{what} is damaged: {problem}")]
+    Damaged {
+        /// What was being read.
+        what: String,
+        /// What is wrong, and where.
+        problem: String,
+    },
+}
+
+/// A source of items.
+#[async_trait]
+pub trait Source: Send {
+    /// What this source is.
+    fn description(&self) -> &Description;
+
+    /// The next items, at least one and at most `max`, in order; waits for them. `None` at the
+    /// end. Dropping the future loses nothing: what was not returned comes with the next call.
+    async fn next(&mut self, max: usize) -> Result<Option<Vec<Item>>, SourceError>;
+}
