@@ -71,12 +71,12 @@ fn pass(frames: &[&[u8]]) -> Result<usize, Failure> {
         let Frame::Commit(commit) = Frame::decode(frame)? else { continue };
         for op in commit.ops() {
             let op = op?;
-            if op.action != Action::Create || op.collection() != POST_COLLECTION {
+            if op.action != Action::Create || !op.is_in(POST_COLLECTION) {
                 continue;
             }
-            let path = op.record_path()?;
             let cid = op.cid.ok_or("a post without a cid")?;
-            black_box((path, Post::decode(commit.record(&cid)?)?));
+            let post = Post::decode(commit.record(&cid)?)?;
+            black_box((commit.repo()?, commit.rev()?, op.path()?, post));
             posts += 1;
         }
     }

@@ -151,7 +151,7 @@ fn read_header(reader: &mut Reader<'_>) -> Result<Header, CborError> {
     let mut entries = reader.map()?;
     while let Some(key) = entries.next_key(reader)? {
         match key {
-            "roots" => {
+            b"roots" => {
                 let mut first = None;
                 for _ in 0..reader.array()? {
                     let root = reader.link()?;
@@ -159,7 +159,7 @@ fn read_header(reader: &mut Reader<'_>) -> Result<Header, CborError> {
                 }
                 roots = Some(first);
             }
-            "version" => version = Some(reader.unsigned()?),
+            b"version" => version = Some(reader.unsigned()?),
             _ => reader.skip()?,
         }
     }

@@ -78,14 +78,17 @@ impl Cid {
         let Ok(bytes) = <[u8; CID_BYTES]>::try_from(bytes) else {
             return Err(CidError::Length(bytes.len()));
         };
-        match bytes {
-            [VERSION_1, codec, SHA2_256, SHA2_256_BYTES, ..]
-                if Codec::from_code(codec).is_some() =>
-            {
-                Ok(Self(bytes))
-            }
-            _ => Err(CidError::Kind),
-        }
+        if Self::is_cid(&bytes) { Ok(Self(bytes)) } else { Err(CidError::Kind) }
+    }
+
+    /// Whether the bytes are a CID in its binary form.
+    #[inline]
+    pub(crate) fn is_cid(bytes: &[u8]) -> bool {
+        let is_kind_in_use = matches!(
+            *bytes,
+            [VERSION_1, codec, SHA2_256, SHA2_256_BYTES, ..] if Codec::from_code(codec).is_some()
+        );
+        is_kind_in_use && bytes.len() == CID_BYTES
     }
 
     /// The binary form.

@@ -1,11 +1,14 @@
 //! Commits: what a `#commit` frame says happened in one repository.
+//!
+//! Of a hundred commits some ten carry a post. So a commit is taken apart as far as it takes to
+//! see that it is sound CBOR and where everything lies; what lies there is read when asked for.
 
 use crate::{
     car::{BlockError, Car},
     cbor::Reader,
     cid::Cid,
-    decode::{DecodeError, InField as _, limit, read_did, read_seq, read_tid},
-    syntax::{Did, RecordPath, SyntaxError},
+    decode::{DecodeError, InField as _, limit, parse_tid, read_seq, utf8},
+    syntax::{Did, RecordPath},
     tid::Tid,
 };
 
@@ -18,26 +21,24 @@ pub const OPS_MAX: usize = 200;
 /// The longest record, in bytes (the sync specification).
 pub const RECORD_BYTES_MAX: usize = 1_000_000;
 
-/// A commit of one repository. Its operations and blocks are looked at only when asked for.
+/// A commit of one repository.
+///
+/// What is a method that can fail has not been looked at yet: only that it is a text.
 #[derive(Debug, Clone, Copy)]
 pub struct Commit<'a> {
     /// The position in this server's stream.
     pub seq: u64,
-    /// Whose repository.
-    pub repo: Did<'a>,
-    /// The revision: the repository's own clock.
-    pub rev: Tid,
-    /// The revision before it; `None` for a new repository.
-    pub since: Option<Tid>,
-    /// When the server received it, as it writes it.
-    pub time: &'a str,
+    /// A CAR of the records that were written, and of the tree's nodes that changed.
+    pub blocks: &'a [u8],
     /// The name of the signed commit object.
     pub commit: Cid,
     /// The root of the repository's tree before this commit, where it is told.
     pub prev_data: Option<Cid>,
-    /// A CAR of the records that were written, and of the tree's nodes that changed.
-    pub blocks: &'a [u8],
     ops: Ops<'a>,
+    repo: &'a [u8],
+    rev: &'a [u8],
+    since: Option<&'a [u8]>,
+    time: &'a [u8],
 }
 
 /// What an operation does.
@@ -52,16 +53,15 @@ pub enum Action {
 }
 
 /// One operation of a commit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+///
+/// Its path has not been looked at yet: only that it is a text.
+#[derive(Debug, Clone, Copy)]
 pub struct Op<'a> {
     /// What it does.
     pub action: Action,
-    /// The place of the record in its repository: `collection/rkey`. Not checked yet.
-    pub path: &'a str,
-    /// The name of the record's new content. Always there, except for a deletion.
+    /// The name of the record's new content. `None` for a deletion, and only for that.
     pub cid: Option<Cid>,
-    /// The name of the record's old content, where it is told.
-    pub prev: Option<Cid>,
+    path: &'a [u8],
 }
 
 /// The operations of a commit that are still to be read.
@@ -75,22 +75,22 @@ pub struct Ops<'a> {
 
 impl<'a> Commit<'a> {
     pub(crate) fn read(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
-        let (mut seq, mut repo, mut rev, mut time) = (None, None, None, None);
-        let (mut since, mut prev_data) = (None, None);
-        let (mut commit, mut blocks, mut ops) = (None, None, None);
+        let (mut seq, mut blocks, mut ops) = (None, None, None);
+        let (mut repo, mut rev, mut since, mut time) = (None, None, None, None);
+        let (mut commit, mut prev_data) = (None, None);
         let mut entries = reader.map()?;
         while let Some(key) = entries.next_key(reader)? {
             match key {
-                "ops" => ops = Some(Ops::read(reader)?),
-                "rev" => rev = Some(read_tid(reader, "rev")?),
-                "seq" => seq = Some(read_seq(reader)?),
-                "repo" => repo = Some(read_did(reader, "repo")?),
-                "time" => time = Some(reader.text().in_field("time")?),
-                "since" if reader.take_null() => {}
-                "since" => since = Some(read_tid(reader, "since")?),
-                "blocks" => blocks = Some(reader.bytes().in_field("blocks")?),
-                "commit" => commit = Some(reader.link().in_field("commit")?),
-                "prevData" => prev_data = reader.link_or_null().in_field("prevData")?,
+                b"ops" => ops = Some(Ops::read(reader)?),
+                b"rev" => rev = Some(reader.text_bytes().in_field("rev")?),
+                b"seq" => seq = Some(read_seq(reader)?),
+                b"repo" => repo = Some(reader.text_bytes().in_field("repo")?),
+                b"time" => time = Some(reader.text_bytes().in_field("time")?),
+                b"since" if reader.take_null() => {}
+                b"since" => since = Some(reader.text_bytes().in_field("since")?),
+                b"blocks" => blocks = Some(reader.bytes().in_field("blocks")?),
+                b"commit" => commit = Some(reader.link().in_field("commit")?),
+                b"prevData" => prev_data = reader.link_or_null().in_field("prevData")?,
                 // `blobs`, `rebase` and `tooBig` are still sent, and mean nothing any more.
                 _ => reader.skip()?,
             }
@@ -99,15 +99,35 @@ impl<'a> Commit<'a> {
         limit("bytes of `blocks`", blocks.len(), BLOCKS_BYTES_MAX)?;
         Ok(Self {
             seq: seq.in_field("seq")?,
+            blocks,
+            commit: commit.in_field("commit")?,
+            prev_data,
+            ops: ops.in_field("ops")?,
             repo: repo.in_field("repo")?,
             rev: rev.in_field("rev")?,
             since,
             time: time.in_field("time")?,
-            commit: commit.in_field("commit")?,
-            prev_data,
-            blocks,
-            ops: ops.in_field("ops")?,
         })
+    }
+
+    /// Whose repository.
+    pub fn repo(&self) -> Result<Did<'a>, DecodeError> {
+        Did::parse(utf8(self.repo, "repo")?).in_field("repo")
+    }
+
+    /// The revision: the repository's own clock.
+    pub fn rev(&self) -> Result<Tid, DecodeError> {
+        parse_tid(self.rev, "rev")
+    }
+
+    /// The revision before it; `None` for a new repository.
+    pub fn since(&self) -> Result<Option<Tid>, DecodeError> {
+        self.since.map(|since| parse_tid(since, "since")).transpose()
+    }
+
+    /// When the server received it, as it writes it.
+    pub fn time(&self) -> Result<&'a str, DecodeError> {
+        utf8(self.time, "time")
     }
 
     /// The operations in order.
@@ -128,12 +148,11 @@ impl<'a> Commit<'a> {
 impl<'a> Ops<'a> {
     /// Takes note of where the operations lie, and passes over them.
     fn read(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
-        let start = *reader;
+        let mut first = *reader;
         reader.skip().in_field("ops")?;
-        let mut ops = Self { reader: start, left: 0 };
-        ops.left = ops.reader.array().in_field("ops")?;
-        limit("operations", ops.left, OPS_MAX)?;
-        Ok(ops)
+        let left = first.array().in_field("ops")?;
+        limit("operations", left, OPS_MAX)?;
+        Ok(Self { reader: first, left })
     }
 }
 
@@ -164,45 +183,46 @@ impl ExactSizeIterator for Ops<'_> {}
 
 impl<'a> Op<'a> {
     fn read(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
-        let (mut action, mut path, mut cid, mut prev) = (None, None, None, None);
+        let (mut action, mut path, mut cid) = (None, None, None);
         let mut entries = reader.map()?;
         while let Some(key) = entries.next_key(reader)? {
             match key {
-                "cid" => cid = reader.link_or_null().in_field("cid")?,
-                "path" => path = Some(reader.text().in_field("path")?),
-                "prev" => prev = reader.link_or_null().in_field("prev")?,
-                "action" => {
-                    action = Some(match reader.text().in_field("action")? {
-                        "create" => Action::Create,
-                        "update" => Action::Update,
-                        "delete" => Action::Delete,
-                        _ => {
-                            return Err(DecodeError::Value {
-                                field: "action",
-                                problem: "not create, update or delete",
-                            });
-                        }
-                    });
-                }
+                b"action" => action = Some(Action::read(reader)?),
+                b"path" => path = Some(reader.text_bytes().in_field("path")?),
+                b"cid" => cid = reader.link_or_null().in_field("cid")?,
                 _ => reader.skip()?,
             }
         }
-        let op =
-            Self { action: action.in_field("action")?, path: path.in_field("path")?, cid, prev };
-        if op.cid.is_none() && op.action != Action::Delete {
-            return Err(DecodeError::Missing("cid"));
+        let action = action.in_field("action")?;
+        let cid = match action {
+            Action::Delete => None,
+            Action::Create | Action::Update => Some(cid.in_field("cid")?),
+        };
+        Ok(Self { action, cid, path: path.in_field("path")? })
+    }
+
+    /// Whether it is about a record of this collection. It is cheap, to pass over what is not
+    /// wanted.
+    pub fn is_in(&self, collection: &str) -> bool {
+        let key = self.path.strip_prefix(collection.as_bytes());
+        key.is_some_and(|key| key.first() == Some(&b'/'))
+    }
+
+    /// The place of the record in its repository.
+    pub fn path(&self) -> Result<RecordPath<'a>, DecodeError> {
+        RecordPath::parse(utf8(self.path, "path")?).in_field("path")
+    }
+}
+
+impl Action {
+    fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        match reader.text_bytes().in_field("action")? {
+            b"create" => Ok(Self::Create),
+            b"update" => Ok(Self::Update),
+            b"delete" => Ok(Self::Delete),
+            _ => {
+                Err(DecodeError::Value { field: "action", problem: "not create, update or delete" })
+            }
         }
-        Ok(op)
-    }
-
-    /// The collection, as far as the path has one: what stands before the first `/`. It is cheap,
-    /// to pass over what is not wanted.
-    pub fn collection(&self) -> &'a str {
-        self.path.split_once('/').map_or(self.path, |(collection, _)| collection)
-    }
-
-    /// The place of the record, checked.
-    pub fn record_path(&self) -> Result<RecordPath<'a>, SyntaxError> {
-        RecordPath::parse(self.path)
     }
 }

@@ -95,8 +95,17 @@ pub(crate) fn read_did<'a>(
 
 /// Reads a TID.
 pub(crate) fn read_tid(reader: &mut Reader<'_>, field: &'static str) -> Result<Tid, DecodeError> {
-    let text = reader.text().in_field(field)?;
-    text.parse().map_err(|_| DecodeError::Value { field, problem: "not a TID" })
+    parse_tid(reader.text_bytes().in_field(field)?, field)
+}
+
+/// Takes a text as a TID.
+pub(crate) fn parse_tid(text: &[u8], field: &'static str) -> Result<Tid, DecodeError> {
+    Tid::from_text(text).map_err(|_| DecodeError::Value { field, problem: "not a TID" })
+}
+
+/// Checks a text that was not looked at when it was read.
+pub(crate) fn utf8<'a>(text: &'a [u8], field: &'static str) -> Result<&'a str, DecodeError> {
+    std::str::from_utf8(text).map_err(|_| DecodeError::Value { field, problem: "not UTF-8" })
 }
 
 /// Reads a sequence number.

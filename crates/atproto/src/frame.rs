@@ -4,7 +4,9 @@
 use crate::{
     cbor::{EncodeError, Reader, Value},
     commit::Commit,
-    decode::{DecodeError, InField as _, limit, read_did, read_optional_text, read_seq, read_tid},
+    decode::{
+        DecodeError, InField as _, limit, read_did, read_optional_text, read_seq, read_tid, utf8,
+    },
     syntax::Did,
     tid::Tid,
 };
@@ -119,16 +121,19 @@ impl<'a> Frame<'a> {
         let (op, kind) = read_header(&mut reader).map_err(at("header"))?;
         let payload = &mut reader;
         let decoded = match (op, kind) {
-            (1, Some("#commit")) => Self::Commit(Commit::read(payload).map_err(at("#commit"))?),
-            (1, Some("#sync")) => Self::Sync(Sync::read(payload).map_err(at("#sync"))?),
-            (1, Some("#identity")) => {
+            (1, Some(b"#commit")) => Self::Commit(Commit::read(payload).map_err(at("#commit"))?),
+            (1, Some(b"#sync")) => Self::Sync(Sync::read(payload).map_err(at("#sync"))?),
+            (1, Some(b"#identity")) => {
                 Self::Identity(Identity::read(payload).map_err(at("#identity"))?)
             }
-            (1, Some("#account")) => Self::Account(Account::read(payload).map_err(at("#account"))?),
-            (1, Some("#info")) => Self::Info(Info::read(payload).map_err(at("#info"))?),
+            (1, Some(b"#account")) => {
+                Self::Account(Account::read(payload).map_err(at("#account"))?)
+            }
+            (1, Some(b"#info")) => Self::Info(Info::read(payload).map_err(at("#info"))?),
             (-1, _) => Self::Error(StreamError::read(payload).map_err(at("error"))?),
             _ => {
                 payload.skip().map_err(|error| at("payload")(error.into()))?;
+                let kind = kind.map(|kind| utf8(kind, "t")).transpose().map_err(at("header"))?;
                 Self::Unknown { op, kind }
             }
         };
@@ -137,13 +142,14 @@ impl<'a> Frame<'a> {
     }
 }
 
-fn read_header<'a>(reader: &mut Reader<'a>) -> Result<(i64, Option<&'a str>), DecodeError> {
+/// The operation and the kind. The kind is known to be a text, not that it is UTF-8.
+fn read_header<'a>(reader: &mut Reader<'a>) -> Result<(i64, Option<&'a [u8]>), DecodeError> {
     let (mut op, mut kind) = (None, None);
     let mut entries = reader.map()?;
     while let Some(key) = entries.next_key(reader)? {
         match key {
-            "t" => kind = Some(reader.text().in_field("t")?),
-            "op" => op = Some(reader.integer().in_field("op")?),
+            b"t" => kind = Some(reader.text_bytes().in_field("t")?),
+            b"op" => op = Some(reader.integer().in_field("op")?),
             _ => reader.skip()?,
         }
     }
@@ -160,11 +166,11 @@ impl<'a> Sync<'a> {
         let mut entries = reader.map()?;
         while let Some(key) = entries.next_key(reader)? {
             match key {
-                "did" => did = Some(read_did(reader, "did")?),
-                "rev" => rev = Some(read_tid(reader, "rev")?),
-                "seq" => seq = Some(read_seq(reader)?),
-                "time" => time = Some(reader.text().in_field("time")?),
-                "blocks" => blocks = Some(reader.bytes().in_field("blocks")?),
+                b"did" => did = Some(read_did(reader, "did")?),
+                b"rev" => rev = Some(read_tid(reader, "rev")?),
+                b"seq" => seq = Some(read_seq(reader)?),
+                b"time" => time = Some(reader.text().in_field("time")?),
+                b"blocks" => blocks = Some(reader.bytes().in_field("blocks")?),
                 _ => reader.skip()?,
             }
         }
@@ -184,10 +190,10 @@ impl<'a> Identity<'a> {
         let mut entries = reader.map()?;
         while let Some(key) = entries.next_key(reader)? {
             match key {
-                "did" => did = Some(read_did(reader, "did")?),
-                "seq" => seq = Some(read_seq(reader)?),
-                "time" => time = Some(reader.text().in_field("time")?),
-                "handle" => handle = read_optional_text(reader, "handle")?,
+                b"did" => did = Some(read_did(reader, "did")?),
+                b"seq" => seq = Some(read_seq(reader)?),
+                b"time" => time = Some(reader.text().in_field("time")?),
+                b"handle" => handle = read_optional_text(reader, "handle")?,
                 _ => reader.skip()?,
             }
         }
@@ -207,11 +213,11 @@ impl<'a> Account<'a> {
         let mut entries = reader.map()?;
         while let Some(key) = entries.next_key(reader)? {
             match key {
-                "did" => did = Some(read_did(reader, "did")?),
-                "seq" => seq = Some(read_seq(reader)?),
-                "time" => time = Some(reader.text().in_field("time")?),
-                "active" => active = Some(reader.bool().in_field("active")?),
-                "status" => status = read_optional_text(reader, "status")?,
+                b"did" => did = Some(read_did(reader, "did")?),
+                b"seq" => seq = Some(read_seq(reader)?),
+                b"time" => time = Some(reader.text().in_field("time")?),
+                b"active" => active = Some(reader.bool().in_field("active")?),
+                b"status" => status = read_optional_text(reader, "status")?,
                 _ => reader.skip()?,
             }
         }
@@ -247,8 +253,8 @@ fn read_word_and_message<'a>(
     let mut entries = reader.map()?;
     while let Some(key) = entries.next_key(reader)? {
         match key {
-            "message" => message = read_optional_text(reader, "message")?,
-            key if key == word_field => word = Some(reader.text().in_field(word_field)?),
+            b"message" => message = read_optional_text(reader, "message")?,
+            key if key == word_field.as_bytes() => word = Some(reader.text().in_field(word_field)?),
             _ => reader.skip()?,
         }
     }

@@ -46,7 +46,8 @@ fn write_value(reader: &mut Reader<'_>, out: &mut String) -> Result<(), CborErro
                 if entries.left() + 1 < count {
                     out.push(',');
                 }
-                write_text(key, out);
+                // The key was checked to be UTF-8, so this borrows it.
+                write_text(&String::from_utf8_lossy(key), out);
                 out.push(':');
                 write_value(reader, out)?;
             }

@@ -41,12 +41,12 @@ impl<'a> Post<'a> {
         let mut entries = reader.map()?;
         while let Some(key) = entries.next_key(reader)? {
             match key {
-                "text" => text = Some(reader.text().in_field("text")?),
+                b"text" => text = Some(reader.text().in_field("text")?),
                 // Absent, but written out.
-                "createdAt" | "langs" | "reply" if reader.take_null() => {}
-                "createdAt" => created_at = Some(reader.text().in_field("createdAt")?),
-                "langs" => langs = Some(read_langs(reader)?),
-                "reply" => reply = Some(Reply::read(reader)?),
+                b"createdAt" | b"langs" | b"reply" if reader.take_null() => {}
+                b"createdAt" => created_at = Some(reader.text().in_field("createdAt")?),
+                b"langs" => langs = Some(read_langs(reader)?),
+                b"reply" => reply = Some(Reply::read(reader)?),
                 _ => reader.skip()?,
             }
         }
@@ -65,8 +65,8 @@ impl<'a> Reply<'a> {
         let mut entries = reader.map().in_field("reply")?;
         while let Some(key) = entries.next_key(reader)? {
             match key {
-                "root" => root = Some(read_uri(reader, "reply.root")?),
-                "parent" => parent = Some(read_uri(reader, "reply.parent")?),
+                b"root" => root = Some(read_uri(reader, "reply.root")?),
+                b"parent" => parent = Some(read_uri(reader, "reply.parent")?),
                 _ => reader.skip()?,
             }
         }
@@ -80,7 +80,7 @@ fn read_uri<'a>(reader: &mut Reader<'a>, field: &'static str) -> Result<&'a str,
     let mut entries = reader.map().in_field(field)?;
     while let Some(key) = entries.next_key(reader)? {
         match key {
-            "uri" => uri = Some(reader.text().in_field(field)?),
+            b"uri" => uri = Some(reader.text().in_field(field)?),
             _ => reader.skip()?,
         }
     }

@@ -31,6 +31,27 @@ impl Tid {
         Self((micros & MICROS_MAX) << CLOCK_BITS | (clock as u64 & ((1 << CLOCK_BITS) - 1)))
     }
 
+    /// Reads the text form.
+    pub fn from_text(text: &[u8]) -> Result<Self, TidError> {
+        if text.len() != TID_TEXT_BYTES {
+            return Err(TidError);
+        }
+        let mut bits = 0_u64;
+        for (index, &byte) in text.iter().enumerate() {
+            let value = match byte {
+                b'2'..=b'7' => byte - b'2',
+                b'a'..=b'z' => byte - b'a' + 6,
+                _ => return Err(TidError),
+            };
+            // 13 times 5 bits are one more than 64: the first character carries only 4.
+            if index == 0 && value > 15 {
+                return Err(TidError);
+            }
+            bits = bits << 5 | u64::from(value);
+        }
+        Ok(Self(bits))
+    }
+
     /// The time in microseconds since 1970.
     pub const fn micros(self) -> u64 {
         self.0 >> CLOCK_BITS
@@ -62,20 +83,7 @@ impl FromStr for Tid {
     type Err = TidError;
 
     fn from_str(text: &str) -> Result<Self, TidError> {
-        let mut bits = 0_u64;
-        for (index, byte) in text.bytes().enumerate() {
-            let value = match byte {
-                b'2'..=b'7' => byte - b'2',
-                b'a'..=b'z' => byte - b'a' + 6,
-                _ => return Err(TidError),
-            };
-            // 13 times 5 bits are one more than 64: the first character carries only 4.
-            if index >= TID_TEXT_BYTES || (index == 0 && value > 15) {
-                return Err(TidError);
-            }
-            bits = bits << 5 | u64::from(value);
-        }
-        if text.len() == TID_TEXT_BYTES { Ok(Self(bits)) } else { Err(TidError) }
+        Self::from_text(text.as_bytes())
     }
 }
 

@@ -1,15 +1,18 @@
 //! What can be wrong with CBOR bytes.
 
-use super::DEPTH_MAX;
+use super::{DEPTH_MAX, Kind};
 
 /// What is wrong with CBOR bytes, and where.
+///
+/// It takes eight bytes, so that results which carry it are passed in registers: that made the
+/// decoding of a frame twice as fast.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{kind} at byte {offset}")]
 pub struct CborError {
     /// What is wrong.
     pub kind: CborErrorKind,
     /// Where, in bytes from the start of what was given to the reader.
-    pub offset: usize,
+    pub offset: u32,
 }
 
 /// What is wrong with CBOR bytes.
@@ -23,7 +26,10 @@ pub enum CborErrorKind {
     TrailingBytes,
     /// Another kind of value was wanted.
     #[error("expected {0}")]
-    Expected(&'static str),
+    Expected(Kind),
+    /// A negative integer, where none can be.
+    #[error("a negative integer, where none can be")]
+    Negative,
     /// A number or length that is written with more bytes than it needs.
     #[error("a number that is not in its shortest form")]
     NotShortest,
@@ -46,8 +52,8 @@ pub enum CborErrorKind {
     #[error("a simple value other than false, true and null")]
     Simple,
     /// A tag other than 42.
-    #[error("tag {0}, where only 42 (a link) is allowed")]
-    Tag(u64),
+    #[error("a tag other than 42, a link")]
+    Tag,
     /// Tag 42, but what it carries is no CID.
     #[error("a link that is not a CID")]
     Link,

@@ -41,6 +41,8 @@ mod other {
 const TAG_LINK: u64 = 42;
 
 /// How a key must stand to the key before it: shorter first, then bytewise.
+#[inline]
 fn key_order(previous: &[u8], key: &[u8]) -> std::cmp::Ordering {
-    previous.len().cmp(&key.len()).then_with(|| previous.cmp(key))
+    // Byte by byte: short keys differ early, and a call of memcmp costs more.
+    previous.len().cmp(&key.len()).then_with(|| previous.iter().cmp(key))
 }

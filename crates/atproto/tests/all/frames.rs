@@ -26,9 +26,11 @@ fn a_commit_gives_its_operations_and_records() {
     ];
     let bytes = commit_frame(ops, &[&record]).unwrap();
     let Frame::Commit(commit) = Frame::decode(&bytes).unwrap() else { panic!() };
-    assert_eq!((commit.seq, commit.repo.as_str(), commit.since), (7, DID, None));
+    assert_eq!((commit.seq, commit.repo().unwrap().as_str()), (7, DID));
+    assert_eq!((commit.since(), commit.time()), (Ok(None), Ok(TIME)));
     let ops: Vec<_> = commit.ops().map(Result::unwrap).collect();
-    assert_eq!((ops[0].action, ops[0].collection()), (Action::Create, "app.bsky.feed.post"));
+    assert_eq!((ops[0].action, ops[0].is_in("app.bsky.feed.post")), (Action::Create, true));
+    assert!(!ops[0].is_in("app.bsky.feed") && !ops[1].is_in("app.bsky.feed.post"));
     assert_eq!(commit.record(&ops[0].cid.unwrap()), Ok(&record[..]));
     assert_eq!((ops[1].action, ops[1].cid), (Action::Delete, None));
 }
@@ -44,7 +46,11 @@ fn i6_a_bad_operation_is_an_error_of_its_own() {
         (Value::Null, "expected a map"),
         (Value::Map(vec![("action", Value::Text("delete"))]), "`path` is missing"),
         (
-            Value::Map(vec![("cid", Value::Text("bafy")), ("path", Value::Text("x"))]),
+            Value::Map(vec![
+                ("cid", Value::Text("bafy")),
+                ("path", Value::Text("x")),
+                ("action", Value::Text("update")),
+            ]),
             "`cid`: expected a link",
         ),
     ];
@@ -145,7 +151,7 @@ fn what_is_wrong_is_said_at_its_place() {
     assert_eq!(problem(b"\xa0"), "header: `op` is missing");
     assert_eq!(problem(b"\xa1\x62op\x01\xa0"), "header: `t` is missing");
     // Keys out of order: nothing that writes canonical CBOR has made this.
-    assert_eq!(problem(b"\xa2\x62op\x01\x61t\x61x\xa0"), "header: map keys out of order at byte 5");
+    assert_eq!(problem(b"\xa2\x62op\x01\x61t\x61x\xa0"), "header: map keys out of order at byte 6");
     let identity = encode("#identity", vec![("did", Value::Text("did:PLC:x"))]);
     assert_eq!(
         problem(&identity),

@@ -12,9 +12,10 @@ use wingbeat_atproto::{
 fn explore(bytes: &[u8]) -> usize {
     let mut records = 0;
     if let Ok(Frame::Commit(commit)) = Frame::decode(bytes) {
+        let _ = (commit.repo(), commit.rev(), commit.since(), commit.time());
         for op in commit.ops() {
             let Ok(op) = op else { continue };
-            let _ = (op.record_path(), op.collection());
+            let _ = op.path();
             let Some(cid) = op.cid else { continue };
             let Ok(record) = commit.record(&cid) else { continue };
             assert!(cid.names(record));

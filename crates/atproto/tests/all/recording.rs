@@ -35,9 +35,10 @@ fn commits_say_what_jetstream_says() {
         last_seq = commit.seq;
         for op in commit.ops() {
             let op = op.unwrap();
-            let path = op.record_path().unwrap();
-            assert_eq!(path.collection.as_str(), op.collection());
-            let key = (commit.repo.as_str().into(), commit.rev.to_string(), path.to_string());
+            let path = op.path().unwrap();
+            assert!(op.is_in(path.collection.as_str()));
+            let (repo, rev) = (commit.repo().unwrap(), commit.rev().unwrap());
+            let key = (repo.as_str().into(), rev.to_string(), path.to_string());
             let event = expected.remove(&key).unwrap();
             let word = match op.action {
                 Action::Create => "create",
@@ -50,7 +51,7 @@ fn commits_say_what_jetstream_says() {
             let record = commit.record(&cid).unwrap();
             let json: Json = serde_json::from_str(&to_json(record).unwrap()).unwrap();
             assert_eq!(json, event["record"]);
-            if op.collection() == POST_COLLECTION {
+            if op.is_in(POST_COLLECTION) {
                 let post = Post::decode(record).unwrap();
                 assert_eq!(event["record"]["text"], post.text);
                 assert_eq!(event["record"]["createdAt"].as_str(), post.created_at);
@@ -94,6 +95,8 @@ fn every_block_has_its_hash() {
         let Frame::Commit(commit) = Frame::decode(bytes).unwrap() else { continue };
         let car = Car::parse(commit.blocks).unwrap();
         assert_eq!(car.root(), Some(commit.commit));
+        assert!(commit.prev_data.is_some() && !commit.time().unwrap().is_empty());
+        assert!(commit.since().unwrap() < Some(commit.rev().unwrap()));
         for block in car.blocks() {
             let block = block.unwrap();
             assert_eq!(block.cid.codec(), Codec::Drisl);

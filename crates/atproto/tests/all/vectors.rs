@@ -41,7 +41,7 @@ fn read_value<'a>(reader: &mut Reader<'a>) -> Value<'a> {
             let mut entries = reader.map().unwrap();
             let mut map = Vec::new();
             while let Some(key) = entries.next_key(reader).unwrap() {
-                map.push((key, read_value(reader)));
+                map.push((std::str::from_utf8(key).unwrap(), read_value(reader)));
             }
             Value::Map(map)
         }
