@@ -4,8 +4,7 @@ use super::{DEPTH_MAX, Kind};
 
 /// What is wrong with CBOR bytes, and where.
 ///
-/// It takes eight bytes, so that results which carry it are passed in registers: that made the
-/// decoding of a frame twice as fast.
+/// It is kept at eight bytes, so that the results that carry it fit into registers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{kind} at byte {offset}")]
 pub struct CborError {

@@ -5,12 +5,14 @@
 //!
 //! <https://dasl.ing/drisl.html>, <https://atproto.com/specs/data-model>
 
+mod entries;
 mod error;
 mod reader;
 mod value;
 
+pub use entries::Entries;
 pub use error::{CborError, CborErrorKind};
-pub use reader::{Entries, Kind, Reader, check};
+pub use reader::{Kind, Reader, check};
 pub use value::{EncodeError, Value};
 
 /// How deep arrays and maps may nest. The data limit that the reference implementations publish

@@ -1,8 +1,8 @@
 //! Reads DRISL-CBOR in place: nothing is copied, and nothing that is not asked for is looked at.
 
-use std::{cmp::Ordering, fmt};
+use std::fmt;
 
-use super::{CborError, CborErrorKind, DEPTH_MAX, TAG_LINK, key_order, major, other};
+use super::{CborError, CborErrorKind, DEPTH_MAX, Entries, TAG_LINK, major, other};
 use crate::cid::{CID_BYTES, Cid};
 
 /// A cursor over DRISL-CBOR bytes.
@@ -13,7 +13,7 @@ use crate::cid::{CID_BYTES, Cid};
 /// reader keeps a place to come back to.
 #[derive(Debug, Clone, Copy)]
 pub struct Reader<'a> {
-    rest: &'a [u8],
+    pub(super) rest: &'a [u8],
     /// The length of the whole input.
     length: usize,
 }
@@ -58,14 +58,10 @@ impl fmt::Display for Kind {
 }
 
 /// The lower five bits of a head byte: a small number, or how many bytes the number has.
-const INFO: u8 = 0x1f;
+pub(super) const INFO: u8 = 0x1f;
 
 /// The largest number that stands in the head byte itself.
-const NUMBER_IN_HEAD_MAX: u8 = 23;
-
-/// The heads of texts of 0 to 23 bytes.
-const SHORT_TEXT_MIN: u8 = major::TEXT << 5;
-const SHORT_TEXT_MAX: u8 = SHORT_TEXT_MIN | NUMBER_IN_HEAD_MAX;
+pub(super) const NUMBER_IN_HEAD_MAX: u8 = 23;
 
 /// What stands before the CID in a link: the tag 42, the head of a byte string of 37 bytes, and
 /// a byte 0 for "binary", which the registration of the tag wants there.
@@ -271,7 +267,7 @@ impl<'a> Reader<'a> {
 
     #[inline]
     fn entries(&self, count: u64) -> Result<Entries<'a>, CborError> {
-        Ok(Entries { left: self.fits(count, 2)?, previous: None })
+        Ok(Entries::new(self.fits(count, 2)?))
     }
 
     /// Passes over one value. A string costs no more than its head. The structure is checked:
@@ -310,7 +306,7 @@ impl<'a> Reader<'a> {
             }
             major::MAP => {
                 let mut entries = self.entries(head.number)?;
-                while entries.left > 0 {
+                while entries.left() > 0 {
                     if STRICT {
                         entries.next_checked_key(self)?;
                     } else {
@@ -396,7 +392,7 @@ impl<'a> Reader<'a> {
     }
 
     #[inline]
-    fn take(&mut self, length: u64) -> Result<&'a [u8], CborError> {
+    pub(super) fn take(&mut self, length: u64) -> Result<&'a [u8], CborError> {
         let split = usize::try_from(length).ok().and_then(|at| self.rest.split_at_checked(at));
         let Some((taken, behind)) = split else {
             return Err(self.fail_at_end());
@@ -427,80 +423,13 @@ impl<'a> Reader<'a> {
 
     /// An error at the start of a text that was just read.
     #[cold]
-    fn fail_before(&self, text: &[u8], kind: CborErrorKind) -> CborError {
+    pub(super) fn fail_before(&self, text: &[u8], kind: CborErrorKind) -> CborError {
         CborError { offset: saturating_offset(self.position() - text.len()), kind }
     }
 
     #[cold]
     fn fail(&self, kind: CborErrorKind) -> CborError {
         CborError { offset: saturating_offset(self.position()), kind }
-    }
-}
-
-/// The entries of a map that are still to be read.
-///
-/// After each key the caller reads, skips or checks exactly one value.
-#[derive(Debug)]
-pub struct Entries<'a> {
-    left: usize,
-    previous: Option<&'a [u8]>,
-}
-
-impl<'a> Entries<'a> {
-    /// How many entries are still to be read.
-    pub fn left(&self) -> usize {
-        self.left
-    }
-
-    /// The next key, or `None` at the end of the map. Checks that it stands where it must. Whether
-    /// it is UTF-8 is not checked: one that equals a known key is.
-    // It stands in the innermost loop of all decoding: inlined, frames are decoded a fifth faster.
-    #[inline(always)]
-    pub fn next_key(&mut self, reader: &mut Reader<'a>) -> Result<Option<&'a [u8]>, CborError> {
-        if self.left == 0 {
-            return Ok(None);
-        }
-        let key = self.next_unchecked_key(reader)?;
-        if self.previous.is_some_and(|previous| key_order(previous, key) != Ordering::Less) {
-            return Err(self.misplaced(key, reader));
-        }
-        self.previous = Some(key);
-        Ok(Some(key))
-    }
-
-    /// The next key, of which is known that there is one. Checks everything.
-    fn next_checked_key(&mut self, reader: &mut Reader<'a>) -> Result<(), CborError> {
-        let key = self.next_key(reader)?.unwrap_or_default();
-        if std::str::from_utf8(key).is_err() {
-            return Err(reader.fail_before(key, CborErrorKind::NotUtf8));
-        }
-        Ok(())
-    }
-
-    /// The next key, of which is known that there is one. Checks nothing but that it is a text.
-    #[inline(always)]
-    fn next_unchecked_key(&mut self, reader: &mut Reader<'a>) -> Result<&'a [u8], CborError> {
-        self.left = self.left.saturating_sub(1);
-        match *reader.rest {
-            // Nearly all keys have fewer than 24 bytes: their length is in the head.
-            [head @ SHORT_TEXT_MIN..=SHORT_TEXT_MAX, ref behind @ ..] => {
-                reader.rest = behind;
-                reader.take(u64::from(head & INFO))
-            }
-            _ => reader.text_bytes().map_err(|error| match error.kind {
-                CborErrorKind::Expected(_) => {
-                    CborError { kind: CborErrorKind::KeyNotText, ..error }
-                }
-                _ => error,
-            }),
-        }
-    }
-
-    #[cold]
-    fn misplaced(&self, key: &[u8], reader: &Reader<'_>) -> CborError {
-        let is_duplicate = self.previous == Some(key);
-        let kind = if is_duplicate { CborErrorKind::DuplicateKey } else { CborErrorKind::KeyOrder };
-        reader.fail_before(key, kind)
     }
 }
 
