@@ -49,17 +49,22 @@ pub fn names() -> &'static [&'static str] {
 }
 
 /// Dies here if the environment says so.
-#[cfg(feature = "crashpoints")]
 pub(crate) fn hit(point: &str) {
-    if is_next(point) {
-        // Like kill -9: no destructors, no flushing.
-        std::process::abort();
+    if reached(point) {
+        die();
     }
 }
 
-/// Whether the next [`hit`] of this point dies, for points that need a half-done write first.
+/// Dies as `kill -9` would: no destructors, no flushing.
+pub(crate) fn die() {
+    #[cfg(feature = "crashpoints")]
+    std::process::abort();
+}
+
+/// Whether this visit of a point is the one to die at. For points that leave something half done
+/// first and then call [`die`].
 #[cfg(feature = "crashpoints")]
-pub(crate) fn is_next(point: &str) -> bool {
+pub(crate) fn reached(point: &str) -> bool {
     use std::sync::{
         OnceLock,
         atomic::{AtomicU64, Ordering},
@@ -77,12 +82,8 @@ pub(crate) fn is_next(point: &str) -> bool {
     }
 }
 
+/// Never, without the feature.
 #[cfg(not(feature = "crashpoints"))]
-#[inline(always)]
-pub(crate) fn hit(_point: &str) {}
-
-#[cfg(not(feature = "crashpoints"))]
-#[inline(always)]
-pub(crate) fn is_next(_point: &str) -> bool {
+pub(crate) fn reached(_point: &str) -> bool {
     false
 }

@@ -109,6 +109,9 @@ pub enum LogError {
         /// Its kind.
         kind: io::ErrorKind,
     },
+    /// Something panicked that must not. The panic's own message is on stderr.
+    #[error("a bug in wingbeat: a task of the log panicked; please report it with the lines above")]
+    Bug,
     /// The log was closed.
     #[error("the log is closed")]
     Closed,
@@ -137,9 +140,11 @@ impl LogError {
             Self::Io { kind: io::ErrorKind::Interrupted | io::ErrorKind::TimedOut, .. } => {
                 Hint::Transient
             }
-            Self::Io { .. } | Self::Damaged { .. } | Self::InUse { .. } | Self::Closed => {
-                Hint::Fatal
-            }
+            Self::Io { .. }
+            | Self::Damaged { .. }
+            | Self::InUse { .. }
+            | Self::Bug
+            | Self::Closed => Hint::Fatal,
             Self::NoStream { .. }
             | Self::UnknownStream { .. }
             | Self::Overlap { .. }

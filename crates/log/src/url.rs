@@ -30,9 +30,8 @@ impl LogUrl {
                     Access::Write => EmbeddedLog::open(&directory),
                     Access::Read => EmbeddedLog::open_read_only(&directory),
                 };
-                // Opening does not panic.
                 let opened = tokio::task::spawn_blocking(open).await;
-                Ok(Arc::new(opened.unwrap_or(Err(LogError::Closed))?))
+                Ok(Arc::new(opened.unwrap_or(Err(LogError::Bug))?))
             }
         }
     }

@@ -1,4 +1,5 @@
 //! The embedded log against the conformance kit.
+#![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::sync::Arc;
 

@@ -3,6 +3,7 @@
 //! A log's test file implements [`Harness`] and calls [`conformance_tests!`](crate::conformance_tests).
 //! Each check gets a harness of its own with empty storage. Where a check waits for something, it
 //! waits for the thing itself, up to [`PATIENCE`].
+#![expect(clippy::unwrap_used, clippy::missing_panics_doc, reason = "these are tests")]
 
 use std::{sync::Arc, time::Duration};
 

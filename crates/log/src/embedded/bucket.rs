@@ -108,8 +108,7 @@ impl EmbeddedBucket {
         let journal = self.journal.clone().ok_or(LogError::ReadOnly)?;
         let (shared, key) = (Arc::clone(&self.shared), key.to_owned());
         let write = async move { shared.write(journal, key, value, expected).await };
-        // The task does not panic.
-        tokio::spawn(write).await.unwrap_or(Err(LogError::Closed))
+        tokio::spawn(write).await.unwrap_or(Err(LogError::Bug))
     }
 }
 

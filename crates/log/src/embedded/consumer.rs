@@ -201,8 +201,7 @@ impl EmbeddedConsumer {
             };
             Ok::<_, LogError>((old, fresh, moving))
         });
-        // The task does not panic: reading returns errors.
-        let (old, fresh, moved) = read.await.map_err(|_| LogError::Closed)??;
+        let (old, fresh, moved) = read.await.map_err(|_| LogError::Bug)??;
         *place = moved;
         let missed = std::mem::take(&mut place.missed);
         let wanted = std::mem::take(&mut again.sequences);

@@ -4,7 +4,7 @@
 //!  0  marker    u32  the segment's salt
 //!  4  checksum  u32  CRC-32C of everything behind it, keyed with the salt
 //!  8  body      u32  length of what follows the 32-byte header
-//! 12  kind      u8   1 record, 2 deleted record (its body is all zero)
+//! 12  kind      u8   1 record, 2 deleted record (its body: the hash of its id, then zeros)
 //! 13  zero      u8
 //! 14  subject   u16  length of the subject
 //! 16  sequence  u64
@@ -20,6 +20,7 @@
 use bytes::Bytes;
 use wingbeat_record::{Headers, Record, Subject, Time};
 
+use super::window::id_hash;
 use crate::contract::{RECORD_BYTES_MAX, Stored};
 
 /// The length of a frame's header, in bytes.
@@ -82,12 +83,22 @@ pub(super) fn encode(out: &mut Vec<u8>, salt: u32, sequence: u64, time: Time, re
 }
 
 /// The frame that replaces a deleted record: the same length and place, no content.
-/// `frame_bytes` is the length of the whole frame.
-pub(super) fn deleted(salt: u32, frame_bytes: usize, sequence: u64, time: Time) -> Vec<u8> {
+/// `frame_bytes` is the length of the whole frame; `id_hash` is 0 where it had no message id.
+pub(super) fn deleted(
+    salt: u32,
+    frame_bytes: usize,
+    sequence: u64,
+    time: Time,
+    id_hash: u64,
+) -> Vec<u8> {
     let mut frame = vec![0; frame_bytes.max(HEADER_BYTES)];
     frame[12] = Kind::Deleted as u8;
     frame[16..24].copy_from_slice(&sequence.to_le_bytes());
     frame[24..32].copy_from_slice(&time.as_micros().to_le_bytes());
+    // A frame with an id is longer than this.
+    if let Some(place) = frame.get_mut(HEADER_BYTES..HEADER_BYTES + 8) {
+        place.copy_from_slice(&id_hash.to_le_bytes());
+    }
     seal(&mut frame, salt);
     frame
 }
@@ -193,11 +204,16 @@ impl Decoder {
     }
 }
 
-/// The message id in a frame that [`verify`] accepted, without decoding the rest.
-pub(super) fn message_id<'a>(header: &Header, frame: &'a [u8]) -> Option<&'a str> {
+/// The hash of the message id in a frame that [`verify`] accepted, without decoding the rest.
+pub(super) fn id_hash_in(header: &Header, frame: &[u8], salt: u32) -> Option<u64> {
     if header.kind == Kind::Deleted {
-        return None;
+        let hash = Fields { bytes: frame, at: HEADER_BYTES }.take().map(u64::from_le_bytes);
+        return hash.filter(|hash| *hash != 0);
     }
+    message_id(header, frame).map(|id| id_hash(salt, id))
+}
+
+fn message_id<'a>(header: &Header, frame: &'a [u8]) -> Option<&'a str> {
     let mut fields = Fields { bytes: frame, at: HEADER_BYTES + header.subject_bytes };
     for _ in 0..fields.u16()? {
         let name_bytes = usize::from(fields.u16()?);
@@ -274,7 +290,7 @@ mod tests {
             let frame = &bytes[6..];
             prop_assert_eq!(decode(frame, salt), Ok(Some(Stored { sequence, time, record })));
             let header = verify(frame, salt).unwrap();
-            prop_assert_eq!(message_id(&header, frame), Some("id"));
+            prop_assert_eq!(id_hash_in(&header, frame, salt), Some(id_hash(salt, "id")));
             prop_assert_eq!(verify(frame, salt ^ 1), Err(Bad::Broken));
         }
 
@@ -295,13 +311,14 @@ mod tests {
         fn a_deleted_record_keeps_its_place_and_nothing_else(record in record(), salt: u32) {
             let mut bytes = Vec::new();
             encode(&mut bytes, salt, 9, Time::from_micros(5), &record);
-            let gone = deleted(salt, bytes.len(), 9, Time::from_micros(5));
+            let hash = id_hash(salt, "id");
+            let gone = deleted(salt, bytes.len(), 9, Time::from_micros(5), hash);
             prop_assert_eq!(gone.len(), bytes.len());
             let header = verify(&gone, salt).unwrap();
             prop_assert_eq!((header.sequence, header.time), (9, Time::from_micros(5)));
-            prop_assert!(gone[HEADER_BYTES..].iter().all(|&b| b == 0));
+            prop_assert!(gone[HEADER_BYTES + 8..].iter().all(|&b| b == 0));
             prop_assert_eq!(decode(&gone, salt), Ok(None));
-            prop_assert_eq!(message_id(&header, &gone), None);
+            prop_assert_eq!(id_hash_in(&header, &gone, salt), Some(hash));
         }
 
         #[test]
@@ -313,7 +330,7 @@ mod tests {
                 seal(&mut bytes, salt);
                 if let Ok(header) = verify(&bytes, salt) {
                     let _ = decode(&bytes, salt);
-                    let _ = message_id(&header, &bytes);
+                    let _ = id_hash_in(&header, &bytes, salt);
                 }
             }
         }

@@ -55,6 +55,8 @@ pub(super) struct DeletePlace {
     pub(super) frame_bytes: usize,
     /// When the record was stored, in microseconds since 1970.
     pub(super) time_us: i64,
+    /// The hash of its message id; 0 where it had none.
+    pub(super) id_hash: u64,
 }
 
 /// Bytes in JSON: as text where they are UTF-8, else as numbers.
@@ -310,7 +312,13 @@ mod tests {
             Change::Deleting {
                 stream: stream.clone(),
                 sequence: 8,
-                place: DeletePlace { segment: 1, offset: 32, frame_bytes: 99, time_us: 5 },
+                place: DeletePlace {
+                    segment: 1,
+                    offset: 32,
+                    frame_bytes: 99,
+                    time_us: 5,
+                    id_hash: 1,
+                },
             },
             Change::Consumer { stream: stream.clone(), config: ConsumerConfig::new("c"), next: 1 },
             Change::Delivered {

@@ -199,10 +199,10 @@ fn begin_file(directory: &Path, base: u64, image: &Image) -> Result<Segment, Log
     }
     let (first_half, _) = buffer.split_at(buffer.len() / 2);
     let failed = |error| LogError::io(format!("can't write {}", file.path.display()), &error);
-    if crashpoint::is_next(crashpoint::name::SNAPSHOT_HALF_WRITTEN) {
+    if crashpoint::reached(crashpoint::name::SNAPSHOT_HALF_WRITTEN) {
         file.file.write_all_at(first_half, segment::FILE_HEADER_BYTES).map_err(failed)?;
+        crashpoint::die();
     }
-    crashpoint::hit(crashpoint::name::SNAPSHOT_HALF_WRITTEN);
     file.file.write_all_at(&buffer, segment::FILE_HEADER_BYTES).map_err(failed)?;
     file.file.sync_data().map_err(failed)?;
     file.scan(|_, _| {})?;

@@ -138,12 +138,10 @@ impl Loader<'_> {
             }
             tail_bytes = segment.scan(|_, _| {})?.tail_bytes;
             let mut contents = segment.contents();
-            if let Some(next) = self.segments.get(at + 1) {
-                if contents.last + 1 < next.base {
-                    let bytes = (contents.end, contents.end + tail_bytes);
-                    let lost = Lost { first: contents.last + 1, last: next.base - 1, bytes };
-                    contents.lose(lost);
-                }
+            let next = self.segments.get(at + 1);
+            if let Some(next) = next.filter(|next| contents.last + 1 < next.base) {
+                let bytes = (contents.end, contents.end + tail_bytes);
+                contents.lose(Lost { first: contents.last + 1, last: next.base - 1, bytes });
             }
             self.expected = contents.last + 1;
         }
@@ -195,8 +193,9 @@ pub(super) fn recent_ids(stream: &Stream, now: Time) -> Result<DuplicateWindow, 
         }
         let offset = segment.seek(segment.seek_time(horizon)).max(FILE_HEADER_BYTES);
         segment.visit_from(offset, |header, _, bytes| {
-            if let Some(id) = frame::message_id(header, bytes).filter(|_| header.time >= horizon) {
-                window.insert(id, header.sequence, now.minus(last_time.since(header.time)));
+            let hash = frame::id_hash_in(header, bytes, stream.salt);
+            if let Some(hash) = hash.filter(|_| header.time >= horizon) {
+                window.insert(hash, header.sequence, now.minus(last_time.since(header.time)));
             }
             true
         })?;

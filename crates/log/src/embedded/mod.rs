@@ -262,9 +262,8 @@ fn load_all(directory: &Directory, image: &Image) -> Result<Vec<(String, load::L
         };
         let threads: Vec<_> = image.streams.iter().map(start).collect();
         let finish = |(name, thread): (&String, std::thread::ScopedJoinHandle<'_, _>)| {
-            // Loading returns errors; it does not panic.
             let loaded: Result<load::Loaded, LogError> =
-                thread.join().unwrap_or(Err(LogError::Closed));
+                thread.join().unwrap_or(Err(LogError::Bug));
             Ok((name.clone(), loaded?))
         };
         threads.into_iter().map(finish).collect()
@@ -467,9 +466,8 @@ impl Log for EmbeddedLog {
 
     async fn get(&self, stream: &str, sequence: u64) -> Result<Option<Stored>, LogError> {
         let stream = Arc::clone(&self.handle(stream)?.stream);
-        // Reading does not panic.
         let read = tokio::task::spawn_blocking(move || stream.get(sequence)).await;
-        read.unwrap_or(Err(LogError::Closed))
+        read.unwrap_or(Err(LogError::Bug))
     }
 
     async fn delete(&self, stream: &str, sequence: u64) -> Result<bool, LogError> {

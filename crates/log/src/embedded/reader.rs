@@ -37,9 +37,8 @@ impl EmbeddedReader {
     ) -> Result<Self, LogError> {
         let tip = stream.tip.subscribe();
         let shared = Arc::clone(&stream);
-        // Reading does not panic.
         let resolved = tokio::task::spawn_blocking(move || shared.resolve(start)).await;
-        let place = Place::at(resolved.unwrap_or(Err(LogError::Closed))?);
+        let place = Place::at(resolved.unwrap_or(Err(LogError::Bug))?);
         Ok(Self { stream, filters: filters.to_vec(), place, tip, is_live })
     }
 
@@ -56,7 +55,7 @@ impl EmbeddedReader {
             moving.missed.clear();
             Ok::<_, LogError>((records, moving))
         });
-        let (records, moved) = read.await.map_err(|_| LogError::Closed)??;
+        let (records, moved) = read.await.map_err(|_| LogError::Bug)??;
         self.place = moved;
         Ok(records)
     }

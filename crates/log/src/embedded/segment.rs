@@ -26,6 +26,7 @@ use crate::{LogError, crashpoint};
 const MAGIC: &[u8; 8] = b"WBSEG001";
 /// The length of the file's header, in bytes.
 pub(super) const FILE_HEADER_BYTES: u64 = 32;
+const FILE_HEADER: usize = 32;
 /// The index has one mark for about this many bytes: a read of this size finds any record.
 const INDEX_STRIDE_BYTES: u64 = 16 * 1024;
 /// How much is read at once when a file is scanned.
@@ -91,7 +92,7 @@ impl Segment {
         let file = options.read(true).write(true).create(true).truncate(true).open(&path);
         let file = file.map_err(failed)?;
         crashpoint::hit(crashpoint::name::SEGMENT_CREATED);
-        let mut header = [0; FILE_HEADER_BYTES as usize];
+        let mut header = [0; FILE_HEADER];
         header[0..8].copy_from_slice(MAGIC);
         header[8..16].copy_from_slice(&base.to_le_bytes());
         header[16..20].copy_from_slice(&salt.to_le_bytes());
@@ -116,7 +117,7 @@ impl Segment {
         if file.metadata().map_err(failed)?.len() < FILE_HEADER_BYTES {
             return Ok(None);
         }
-        let mut header = [0; FILE_HEADER_BYTES as usize];
+        let mut header = [0; FILE_HEADER];
         file.read_exact_at(&mut header, 0).map_err(failed)?;
         let base = base_of(path).ok_or_else(|| LogError::Damaged {
             what: path.display().to_string(),
@@ -412,7 +413,7 @@ impl<'a> Walk<'a> {
 
     /// Reads so that at least `wanted` bytes stand behind the current place, or all there are.
     fn fill(&mut self, wanted: usize) -> io::Result<()> {
-        self.buffer.drain(..self.at);
+        self.buffer.drain(..self.at.min(self.buffer.len()));
         self.buffer_offset += self.at as u64;
         self.at = 0;
         let have = self.buffer.len();

@@ -1,16 +1,14 @@
 //! The duplicate window: which message ids a stream has seen lately.
 //!
-//! It remembers hashes, not ids: 64 bits each, keyed at random. A hash that was seen before is a
-//! suspicion; the stream then reads the older record and compares the ids themselves, so that a
-//! collision never costs a record.
+//! It remembers hashes, not ids: 64 bits each, keyed with the stream's salt. A hash that was seen
+//! before is a suspicion; the stream then reads the older record and compares the ids themselves,
+//! so that a collision never costs a record. Only a deleted record can't be compared any more:
+//! its frame keeps the hash, so that a replay does not bring it back.
 
-use std::{
-    collections::VecDeque,
-    hash::{BuildHasher, RandomState},
-    time::Duration,
-};
+use std::{collections::VecDeque, hash::Hasher as _, time::Duration};
 
 use hashbrown::HashTable;
+use siphasher::sip::SipHasher13;
 use wingbeat_record::Time;
 
 /// The most ids that one stream remembers, whatever the time window: about 150 MB. At 5,000
@@ -19,6 +17,14 @@ pub(super) const IDS_MAX: usize = 4_000_000;
 
 /// How finely the ages of ids are told apart, in microseconds.
 const TICK_MICROS: i64 = 100_000;
+
+/// The hash of a message id. It is stored with deleted records, so it must stay as it is. Zero
+/// stands for no id.
+pub(super) fn id_hash(salt: u32, id: &str) -> u64 {
+    let mut hasher = SipHasher13::new_with_keys(u64::from(salt), 0x5769_6e67_6265_6174);
+    hasher.write(id.as_bytes());
+    hasher.finish().max(1)
+}
 
 #[derive(Debug, Clone, Copy)]
 struct Seen {
@@ -31,7 +37,6 @@ struct Seen {
 pub(super) struct DuplicateWindow {
     length: Duration,
     ids_max: usize,
-    hasher: RandomState,
     table: HashTable<Seen>,
     /// In the order of their arrival.
     order: VecDeque<Seen>,
@@ -44,7 +49,6 @@ impl DuplicateWindow {
         Self {
             length,
             ids_max,
-            hasher: RandomState::new(),
             table: HashTable::new(),
             order: VecDeque::new(),
             ticks: VecDeque::new(),
@@ -56,15 +60,14 @@ impl DuplicateWindow {
         self.length = length;
     }
 
-    /// The sequences of earlier records that may have this id; most often none or one.
-    pub(super) fn suspects(&self, id: &str) -> impl Iterator<Item = u64> {
-        let hash = self.hasher.hash_one(id);
+    /// The sequences of earlier records whose ids have this hash; most often none or one.
+    pub(super) fn suspects(&self, hash: u64) -> impl Iterator<Item = u64> {
         self.table.iter_hash(hash).filter(move |seen| seen.hash == hash).map(|seen| seen.sequence)
     }
 
     /// Remembers an id. Sequences and times only grow.
-    pub(super) fn insert(&mut self, id: &str, sequence: u64, time: Time) {
-        let seen = Seen { hash: self.hasher.hash_one(id), sequence };
+    pub(super) fn insert(&mut self, hash: u64, sequence: u64, time: Time) {
+        let seen = Seen { hash, sequence };
         self.table.insert_unique(seen.hash, seen, |seen| seen.hash);
         self.order.push_back(seen);
         let tick = time.as_micros().div_euclid(TICK_MICROS);
@@ -137,15 +140,19 @@ mod tests {
         Time::from_micros(0).plus(Duration::from_secs(seconds))
     }
 
+    fn hash(id: &str) -> u64 {
+        id_hash(7, id)
+    }
+
     fn first(window: &DuplicateWindow, id: &str) -> Option<u64> {
-        window.suspects(id).next()
+        window.suspects(hash(id)).next()
     }
 
     #[test]
     fn ids_are_known_for_the_window_and_not_longer() {
         let mut window = DuplicateWindow::new(Duration::from_secs(120), 100);
-        window.insert("a", 1, at(0));
-        window.insert("b", 2, at(60));
+        window.insert(hash("a"), 1, at(0));
+        window.insert(hash("b"), 2, at(60));
         window.expire(at(119));
         assert_eq!((first(&window, "a"), first(&window, "b")), (Some(1), Some(2)));
         window.expire(at(121));
@@ -154,10 +161,19 @@ mod tests {
     }
 
     #[test]
+    fn the_hash_stays_as_it_is() {
+        assert_eq!(
+            id_hash(7, "at://did:plc:a/app.bsky.feed.post/1:bafy"),
+            7_427_508_740_673_729_658
+        );
+        assert_ne!(hash("a"), id_hash(8, "a"));
+    }
+
+    #[test]
     fn the_number_of_ids_is_bounded_and_the_oldest_go_first() {
         let mut window = DuplicateWindow::new(Duration::from_secs(120), 3);
         for sequence in 1..=5 {
-            window.insert(&sequence.to_string(), sequence, at(0));
+            window.insert(hash(&sequence.to_string()), sequence, at(0));
         }
         assert_eq!(window.len(), 3);
         assert_eq!((first(&window, "2"), first(&window, "3")), (None, Some(3)));
@@ -173,7 +189,7 @@ mod tests {
             for (kind, id, advance) in steps {
                 match kind {
                     0 | 1 => {
-                        window.insert(&id.to_string(), next, at(now));
+                        window.insert(hash(&id.to_string()), next, at(now));
                         list.push((id.to_string(), next, now));
                         if list.len() > 20 { list.remove(0); }
                         next += 1;
@@ -192,7 +208,7 @@ mod tests {
                 }
                 prop_assert_eq!(window.len(), list.len());
                 for id in 0..6 {
-                    let mut found: Vec<u64> = window.suspects(&id.to_string()).collect();
+                    let mut found: Vec<u64> = window.suspects(hash(&id.to_string())).collect();
                     found.sort_unstable();
                     let expected: Vec<u64> =
                         list.iter().filter(|(i, _, _)| *i == id.to_string()).map(|(_, s, _)| *s).collect();

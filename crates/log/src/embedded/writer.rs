@@ -19,7 +19,7 @@ use super::{
     journal::Journal,
     segment::Segment,
     stream::Stream,
-    window::DuplicateWindow,
+    window::{DuplicateWindow, id_hash},
 };
 use crate::{
     LogError,
@@ -228,7 +228,8 @@ impl Writer {
             sequence,
             is_duplicate,
         };
-        if let Some(sequence) = record.id().and_then(|id| self.find_duplicate(id, group)) {
+        let id = record.id().map(|id| (id, id_hash(self.stream.salt, id)));
+        if let Some(sequence) = id.and_then(|(id, hash)| self.find_duplicate(id, hash, group)) {
             return Ok(ack(sequence, true));
         }
         let pending_bytes = (self.buffer.len() + record.size()) as u64;
@@ -243,8 +244,8 @@ impl Writer {
         if let Ok(header) = frame::header(&self.buffer[start..], segment.salt) {
             group.headers.push((header, group.offset + start as u64));
         }
-        if let Some(id) = record.id() {
-            self.window.insert(id, sequence, now);
+        if let Some((_, hash)) = id {
+            self.window.insert(hash, sequence, now);
         }
         group.ids.push(record.id());
         group.next += 1;
@@ -254,8 +255,8 @@ impl Writer {
     /// The earlier record with the same id, where there is one. The window knows hashes only, so
     /// the ids themselves are compared; a record that has expired or was deleted since can't be
     /// compared and counts as the same.
-    fn find_duplicate(&self, id: &str, group: &Group<'_>) -> Option<u64> {
-        self.window.suspects(id).find(|&sequence| {
+    fn find_duplicate(&self, id: &str, hash: u64, group: &Group<'_>) -> Option<u64> {
+        self.window.suspects(hash).find(|&sequence| {
             if sequence >= group.first {
                 let at = usize::try_from(sequence - group.first).unwrap_or(usize::MAX);
                 return group.ids.get(at).is_some_and(|other| *other == Some(id));
@@ -301,11 +302,11 @@ impl Writer {
         }
         let failed =
             |error| LogError::io(format!("can't write to stream `{}`", self.stream.name), &error);
-        if crashpoint::is_next(crashpoint::name::APPEND_HALF_WRITTEN) {
+        if crashpoint::reached(crashpoint::name::APPEND_HALF_WRITTEN) {
             let half = &self.buffer[..self.buffer.len() / 2];
             segment.file.write_all_at(half, group.offset).map_err(failed)?;
+            crashpoint::die();
         }
-        crashpoint::hit(crashpoint::name::APPEND_HALF_WRITTEN);
         if let Err(error) = segment.file.write_all_at(&self.buffer, group.offset) {
             let error = failed(error);
             if segment.file.set_len(group.offset).is_err() {
@@ -344,13 +345,7 @@ impl Writer {
     /// nothing that looks like damage.
     fn delete(&mut self, sequence: u64) -> Result<bool, LogError> {
         let stream = self.stream.name.to_string();
-        let Some((segment, header, offset)) = self.find(sequence)? else { return Ok(false) };
-        let place = DeletePlace {
-            segment: segment.base,
-            offset,
-            frame_bytes: header.frame_bytes(),
-            time_us: header.time.as_micros(),
-        };
+        let Some((segment, place)) = self.find(sequence)? else { return Ok(false) };
         let intent = Change::Deleting { stream: stream.clone(), sequence, place };
         self.journal.commit_blocking(vec![intent])?;
         crashpoint::hit(crashpoint::name::DELETE_INTENDED);
@@ -361,7 +356,7 @@ impl Writer {
     }
 
     /// Where a record that still exists lies.
-    fn find(&self, sequence: u64) -> Result<Option<(Arc<Segment>, Header, u64)>, LogError> {
+    fn find(&self, sequence: u64) -> Result<Option<(Arc<Segment>, DeletePlace)>, LogError> {
         if self.stream.get(sequence)?.is_none() {
             return Ok(None);
         }
@@ -369,13 +364,19 @@ impl Writer {
         let holds = |s: &&Arc<Segment>| (s.base..=s.contents().last).contains(&sequence);
         let Some(segment) = segments.iter().find(holds) else { return Ok(None) };
         let mut found = None;
-        segment.visit_from(segment.seek(sequence), |header, offset, _| {
+        segment.visit_from(segment.seek(sequence), |header, offset, bytes| {
             if header.sequence == sequence {
-                found = Some((*header, offset));
+                found = Some(DeletePlace {
+                    segment: segment.base,
+                    offset,
+                    frame_bytes: header.frame_bytes(),
+                    time_us: header.time.as_micros(),
+                    id_hash: frame::id_hash_in(header, bytes, self.stream.salt).unwrap_or(0),
+                });
             }
             header.sequence < sequence
         })?;
-        Ok(found.map(|(header, offset)| (Arc::clone(segment), header, offset)))
+        Ok(found.map(|place| (Arc::clone(segment), place)))
     }
 }
 
@@ -387,11 +388,11 @@ pub(super) fn overwrite(
 ) -> Result<(), LogError> {
     let failed = |error| LogError::io(format!("can't write {}", segment.path.display()), &error);
     let time = Time::from_micros(place.time_us);
-    let frame = frame::deleted(segment.salt, place.frame_bytes, sequence, time);
-    if crashpoint::is_next(crashpoint::name::DELETE_HALF_DONE) {
+    let frame = frame::deleted(segment.salt, place.frame_bytes, sequence, time, place.id_hash);
+    if crashpoint::reached(crashpoint::name::DELETE_HALF_DONE) {
         segment.file.write_all_at(&frame[..frame.len() / 2], place.offset).map_err(failed)?;
+        crashpoint::die();
     }
-    crashpoint::hit(crashpoint::name::DELETE_HALF_DONE);
     segment.file.write_all_at(&frame, place.offset).map_err(failed)?;
     segment.file.sync_data().map_err(failed)
 }
