@@ -141,7 +141,8 @@ impl Loader<'_> {
             let next = self.segments.get(at + 1);
             if let Some(next) = next.filter(|next| contents.last + 1 < next.base) {
                 let bytes = (contents.end, contents.end + tail_bytes);
-                contents.lose(Lost { first: contents.last + 1, last: next.base - 1, bytes });
+                let first = contents.last + 1;
+                contents.lose(Lost { first, last: next.base - 1, bytes });
             }
             self.expected = contents.last + 1;
         }
