@@ -36,6 +36,25 @@ pub mod name {
     pub const ORIGINAL_BYTES: &str = "Wingbeat-Original-Bytes";
     /// Beside [`ORIGINAL_BYTES`]: the SHA-256 of the whole original, in hexadecimal.
     pub const ORIGINAL_SHA256: &str = "Wingbeat-Original-Sha256";
+
+    /// All of them.
+    pub(super) const ALL: [&str; 15] = [
+        MESSAGE_ID,
+        CORRELATION_ID,
+        TRACEPARENT,
+        SOURCE,
+        POSITION,
+        INPUT,
+        ERROR,
+        ERROR_KIND,
+        STAGE,
+        FLOW,
+        SUBJECT,
+        DELIVERIES,
+        DIED_AT,
+        ORIGINAL_BYTES,
+        ORIGINAL_SHA256,
+    ];
 }
 
 /// The most headers that one record may carry.
@@ -87,6 +106,14 @@ impl Headers {
         }
         self.put(Cow::Owned(name.to_owned()), clean(value.to_owned()));
         Ok(())
+    }
+
+    /// Puts back a header that a log has kept. It was checked when it was first set; the
+    /// well-known names cost no allocation.
+    pub fn restore(&mut self, name: &str, value: String) {
+        let known = name::ALL.iter().find(|known| **known == name);
+        let name = known.map_or_else(|| Cow::Owned(name.to_owned()), |known| Cow::Borrowed(*known));
+        self.0.push((name, value));
     }
 
     fn put(&mut self, name: Cow<'static, str>, value: String) {
