@@ -113,7 +113,7 @@ impl Failure {
         Self { kind, message: error.to_string(), cid: Some(cid) }
     }
 
-    fn of_record(cid: Cid, error: DecodeError) -> Self {
+    fn of_record(cid: Cid, error: &DecodeError) -> Self {
         Self { kind: "bad_record", message: format!("the record {cid}: {error}"), cid: Some(cid) }
     }
 }
@@ -123,7 +123,7 @@ fn content_of_op(commit: &Commit<'_>, op: &Op<'_>) -> Result<Content, Failure> {
     let uri = RecordUri { did, path: op.path()? };
     let Some(cid) = op.cid else { return record_event("delete", commit, &uri, None) };
     let record = commit.record(&cid).map_err(|error| Failure::of_block(cid, error))?;
-    let post = PostRecord::decode(record).map_err(|error| Failure::of_record(cid, error))?;
+    let post = PostRecord::decode(record).map_err(|error| Failure::of_record(cid, &error))?;
     let fields = PostFields {
         text: post.text,
         created_at: post.created_at,

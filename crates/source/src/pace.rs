@@ -13,6 +13,10 @@ pub const RATE_MAX: f64 = 1_000_000.0;
 /// hit by an hour's items at once.
 const CATCH_UP: Duration = Duration::from_secs(1);
 
+/// The shortest wait, which is the timer's own precision. Without it, a part of a token that is
+/// missing by rounding would be waited for again and again for no time at all.
+const WAIT_MIN: Duration = Duration::from_millis(1);
+
 /// Hands out items at a steady rate.
 ///
 /// Each item takes a token. Tokens come at the rate, and are kept while nobody takes them, up to
@@ -53,7 +57,8 @@ impl Pace {
             if self.tokens >= 1.0 {
                 break;
             }
-            sleep(Duration::from_secs_f64((1.0 - self.tokens) / self.per_second)).await;
+            let wait = Duration::from_secs_f64((1.0 - self.tokens) / self.per_second);
+            sleep(wait.max(WAIT_MIN)).await;
         }
         #[expect(clippy::cast_possible_truncation, reason = "at most RATE_MAX, and not negative")]
         let due = (self.tokens as usize).min(max);

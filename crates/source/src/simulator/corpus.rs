@@ -1,10 +1,11 @@
 //! What the simulator's people write: word lists and templates, one file for each language.
 //!
 //! The files are under `corpus/`. Their form: `code` is the language's code; `has_case` says
-//! whether its letters come in two sizes, so that people may be careless about it; `[slots]` are
-//! lists for all templates; `[voice]` is what people put around a text; `[reactions]` are short
-//! answers; `[topics.NAME]` has the topic's hashtags, lists and templates by mood. Templates start
-//! in lower case: whoever writes properly gets a capital letter.
+//! whether its letters come in two sizes, so that people may be careless about it; `stop` ends a
+//! sentence; `spam` is what spammers write; `[slots]` are lists for all templates; `[voice]` is
+//! what people put around a text; `[reactions]` are short answers; `[topics.NAME]` has the topic's
+//! hashtags, lists and templates by mood. Templates start in lower case: whoever writes properly
+//! gets a capital letter.
 
 use std::{collections::BTreeMap, sync::LazyLock};
 
@@ -113,6 +114,8 @@ pub(super) struct Language {
     pub(super) share: f64,
     /// Whether its letters come in two sizes.
     pub(super) has_case: bool,
+    /// What ends a sentence.
+    pub(super) stop: String,
     pub(super) voice: Voice,
     /// Short answers.
     pub(super) reactions: ByMood<Vec<Template>>,
@@ -162,12 +165,12 @@ pub(super) fn files() -> impl Iterator<Item = &'static str> {
 struct LanguageFile {
     code: String,
     has_case: bool,
+    stop: String,
     #[serde(default)]
     slots: BTreeMap<String, Vec<String>>,
     voice: Voice,
     reactions: ByMood<Vec<String>>,
     topics: BTreeMap<String, TopicFile>,
-    #[serde(default)]
     spam: Vec<String>,
 }
 
@@ -217,15 +220,15 @@ fn compile(code: &'static str, share: f64, file: LanguageFile) -> Result<Languag
         topics.push(Topic { index, hashtags: topic.hashtags, templates });
     }
     topics.sort_by_key(|topic| topic.index);
-    let spam = if file.spam.is_empty() { Vec::new() } else { parse_all(file.spam, &none)? };
     Ok(Language {
         code,
         share,
         has_case: file.has_case,
+        stop: file.stop,
         voice: file.voice,
         reactions: file.reactions.try_map(|texts| parse_all(texts, &none))?,
         topics,
-        spam,
+        spam: parse_all(file.spam, &none)?,
         lists,
     })
 }
@@ -247,4 +250,66 @@ fn add_lists(
         lists.push(parsed?);
     }
     Ok(indexes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::simulator::dice::{Dice, Purpose};
+
+    const MOODS: [Mood; 3] = [Mood::Positive, Mood::Neutral, Mood::Negative];
+
+    #[test]
+    fn every_file_is_sound_and_english_knows_every_topic() {
+        let languages = languages().unwrap();
+        assert_eq!(
+            languages.iter().map(|language| language.code).collect::<Vec<_>>(),
+            LANGUAGE_CODES
+        );
+        assert_eq!(languages[0].topics.len(), TOPICS.len());
+        for language in languages {
+            let voice = &language.voice;
+            for mood in MOODS {
+                let lists = [&voice.openers, &voice.closers, &voice.emoji];
+                assert!(lists.iter().all(|list| !list.get(mood).is_empty()), "{}", language.code);
+            }
+            assert!(language.topics.len() >= 5, "{}", language.code);
+            assert!(language.topics.iter().all(|topic| !topic.hashtags.is_empty()));
+        }
+        let shares: f64 = LANGUAGES.iter().map(|(_, share, _)| share).sum();
+        assert!((shares - 1.0).abs() < 1e-9, "{shares}");
+    }
+
+    /// With what stands around it, a text still has to fit into a post.
+    #[test]
+    fn every_template_makes_a_text_that_fits() {
+        for language in languages().unwrap() {
+            let topics = language.topics.iter().map(|topic| &topic.templates);
+            for by_mood in topics.chain([&language.reactions]) {
+                for template in MOODS.iter().flat_map(|mood| by_mood.get(*mood)) {
+                    for index in 0..20 {
+                        let mut text = String::new();
+                        let mut dice = Dice::new(5, Purpose::Text, index);
+                        template.expand(&language.lists, &mut dice, &mut text);
+                        let length = text.chars().count();
+                        assert!((2..=200).contains(&length), "{}: {text}", language.code);
+                        assert!(!text.contains("  "), "{}: {text}", language.code);
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn broken_files_are_refused_with_the_place() {
+        let english = LANGUAGES[0].2;
+        let problem =
+            |from: &str, to: &str| parse("en", 1.0, &english.replacen(from, to, 1)).unwrap_err();
+        assert!(parse("de", 1.0, english).unwrap_err().contains("corpus/de.toml: `code` is `en`"));
+        assert!(problem("[topics.gaming]", "[topics.chess]").contains("no topic `chess`"));
+        let unknown = problem("{game} is {great}!", "{gaem} is {great}!");
+        assert!(unknown.contains("topic `gaming`: there is no list `gaem`"), "{unknown}");
+        assert!(problem("has_case = true", "has_case = 1").contains("corpus/en.toml"));
+        assert!(problem("stop = \".\"", "stop = \".\"\ncolour = 1").contains("colour"));
+    }
 }

@@ -227,7 +227,7 @@ impl Plan {
     /// What the post of item n is to be, if it is one.
     pub(super) fn post(&self, n: u64) -> PostPlan {
         let (language, _, language_index) = self.language_at(n);
-        let is_spam = self.is_spam(n) && !language.spam.is_empty();
+        let is_spam = self.is_spam(n);
         let mut dice = self.dice(Purpose::Reply, n);
         let wants_to_reply = dice.chance(REPLY_SHARE);
         let reply_to = wants_to_reply
@@ -275,10 +275,8 @@ impl Plan {
     /// The text of the post of item n.
     pub(super) fn text(&self, n: u64, planned: &PostPlan) -> String {
         let mut dice = self.dice(Purpose::Text, n);
-        if planned.is_spam
-            && let Some(spam) = compose_spam(planned.language, &mut dice)
-        {
-            return spam;
+        if planned.is_spam {
+            return compose_spam(planned.language, &mut dice);
         }
         let Some(topic) = planned.language.topic(planned.topic) else { return String::new() };
         let idea = Idea {

@@ -42,6 +42,9 @@ pub(super) fn compose(idea: &Idea<'_>, person: &Person, dice: &mut Dice) -> Stri
             let opener = dice.pick(voice.openers.get(mood)).map_or("", String::as_str);
             text.insert_str(0, opener);
         } else if let Some(closer) = dice.pick(voice.closers.get(mood)) {
+            if text.ends_with(char::is_alphanumeric) {
+                text.push_str(&language.stop);
+            }
             push_word(&mut text, closer);
         }
     }
@@ -52,10 +55,9 @@ pub(super) fn compose(idea: &Idea<'_>, person: &Person, dice: &mut Dice) -> Stri
         text = if person.is_casual { text.to_lowercase() } else { capitalised(&text) };
     }
     if dice.chance(person.emoji) {
+        text.push(' ');
         for _ in 0..=dice.below(2) {
-            if let Some(emoji) = dice.pick(voice.emoji.get(mood)) {
-                push_word(&mut text, emoji);
-            }
+            text.push_str(dice.pick(voice.emoji.get(mood)).map_or("", String::as_str));
         }
     }
     if dice.chance(person.hashtags)
@@ -66,12 +68,9 @@ pub(super) fn compose(idea: &Idea<'_>, person: &Person, dice: &mut Dice) -> Stri
     shortened(text)
 }
 
-/// What a spammer writes; `None` in a language that has no spam.
-pub(super) fn compose_spam(language: &Language, dice: &mut Dice) -> Option<String> {
-    let template = dice.pick(&language.spam)?;
-    let mut text = String::new();
-    template.expand(&language.lists, dice, &mut text);
-    Some(shortened(text))
+/// What a spammer writes.
+pub(super) fn compose_spam(language: &Language, dice: &mut Dice) -> String {
+    shortened(expand_one(&language.spam, language, dice))
 }
 
 fn expand_one(templates: &[Template], language: &Language, dice: &mut Dice) -> String {
