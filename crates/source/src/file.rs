@@ -39,7 +39,8 @@ impl FileSource {
         let fingerprint = path.fingerprint()?;
         let origin = match &fingerprint {
             Some(fingerprint) => format!("file:{fingerprint}"),
-            None => format!("stdin:{}", run_id()),
+            None if resume.is_some() => return Err(path.refuse_resume()),
+            None => format!("file:{}", run_id()),
         };
         let mut reader = LineReader { input: Input::open(path)?, origin, line_number: 0 };
         if let Some(position) = resume {
@@ -128,8 +129,12 @@ impl LineReader {
                 break true;
             }
         };
-        self.line_number += u64::from(has_bytes);
-        Ok(has_bytes.then(|| line.finish(is_ended)))
+        let is_mark_alone = self.line_number == 0 && !is_ended && line.bytes == BYTE_ORDER_MARK;
+        if !has_bytes || is_mark_alone {
+            return Ok(None);
+        }
+        self.line_number += 1;
+        Ok(Some(line.finish(is_ended)))
     }
 
     fn content_of(&self, line: Bytes) -> Content {

@@ -44,11 +44,15 @@ impl FramesSource {
         resume: Option<u64>,
         pace: Option<Pace>,
     ) -> Result<Self, SourceError> {
+        let fingerprint = path.fingerprint()?;
+        if fingerprint.is_none() && resume.is_some() {
+            return Err(path.refuse_resume());
+        }
         let description = Description {
             kind: "frames",
             spec: format!("frames:{path}"),
             is_simulated: false,
-            fingerprint: path.fingerprint()?,
+            fingerprint,
         };
         let counters = Arc::new(FrameCounters::default());
         let mut reader = FrameReader {

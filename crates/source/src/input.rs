@@ -3,7 +3,7 @@
 use std::{
     fs::File,
     io::{self, BufRead, BufReader, Cursor, Read},
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -52,33 +52,67 @@ impl InputPath {
         }
     }
 
+    /// Whether it is a file, that is there again when it is opened again: not standard input, a
+    /// pipe or a device. A folder is refused.
+    fn can_be_read_twice(&self) -> Result<bool, SourceError> {
+        let Self::File(path) = self else { return Ok(false) };
+        let metadata = path.metadata().and_then(|metadata| match metadata.is_dir() {
+            true => Err(io::Error::from(io::ErrorKind::IsADirectory)),
+            false => Ok(metadata),
+        });
+        match metadata {
+            Ok(metadata) => Ok(metadata.is_file()),
+            Err(error) => Err(SourceError::Io { what: self.name(), error }),
+        }
+    }
+
     /// Identifies the file and its content by the path and the beginning of what is in it. `None`
-    /// for what can't be read twice: standard input, pipes, devices.
+    /// for what can't be read twice.
     pub(crate) fn fingerprint(&self) -> Result<Option<String>, SourceError> {
         let Self::File(path) = self else { return Ok(None) };
-        let fail = |error| SourceError::Io { what: self.name(), error };
-        if !path.metadata().map_err(fail)?.is_file() {
+        if !self.can_be_read_twice()? {
             return Ok(None);
         }
+        let mut input = Input::open(self)?;
         let mut beginning = Vec::new();
         // Damage in the beginning is reported when the source reads there; what could be read
         // before it identifies the file well enough.
-        let _ = Input::open(self)?.reader.take(FINGERPRINT_BYTES).read_to_end(&mut beginning);
+        let _ = input.pass(FINGERPRINT_BYTES, |bytes| beginning.extend_from_slice(bytes));
+        let canonical = path.canonicalize();
+        let canonical = canonical.map_err(|error| SourceError::Io { what: self.name(), error })?;
         let mut hasher = Sha256::new();
-        hasher.update(path.canonicalize().map_err(fail)?.as_os_str().as_encoded_bytes());
+        hasher.update(canonical.as_os_str().as_encoded_bytes());
         hasher.update([0]);
         hasher.update(&beginning);
         Ok(Some(hex(&hasher.finalize()[..16])))
     }
+
+    /// Says that it can't be gone back to a position in this, which can't be read twice.
+    pub(crate) fn refuse_resume(&self) -> SourceError {
+        SourceError::Spec(format!(
+            "{} can't be resumed, for it can't be read twice: start it without a position",
+            self.name()
+        ))
+    }
 }
 
-/// An open input. Compression is recognised by the content, not by the name.
+/// An input that is read from its start. Compression is recognised by the content, not by the
+/// name.
 pub(crate) struct Input {
     name: String,
+    /// What is to be read, before the first read.
+    unread: Option<Unread>,
+    reader: BufReader<Box<dyn Read + Send>>,
     is_compressed: bool,
     raw: Arc<RawProgress>,
-    reader: BufReader<Box<dyn Read + Send>>,
     position: u64,
+}
+
+/// An input before the first read. What may have to be waited for, such as the first bytes of
+/// standard input, or somebody at the other end of a pipe, is not waited for before that.
+enum Unread {
+    Path(InputPath),
+    File(File),
 }
 
 /// What has happened below the decompression.
@@ -108,16 +142,36 @@ impl<R: Read> Read for Watched<R> {
 }
 
 impl Input {
-    /// Opens an input at its start.
+    /// An input at its start. A file is opened now, so that one that can't be is told at once.
     pub(crate) fn open(path: &InputPath) -> Result<Self, SourceError> {
         let name = path.name();
-        let fail = |error| SourceError::Io { what: name.clone(), error };
-        let file: Box<dyn Read + Send> = match path {
-            InputPath::Stdin => Box::new(io::stdin()),
-            InputPath::File(path) => Box::new(open_file(path).map_err(fail)?),
+        let unread = match path {
+            InputPath::File(file) if path.can_be_read_twice()? => {
+                let opened = File::open(file);
+                Unread::File(opened.map_err(|error| SourceError::Io { what: path.name(), error })?)
+            }
+            _ => Unread::Path(path.clone()),
         };
-        let raw = Arc::new(RawProgress::default());
-        let mut file = Watched { inner: file, progress: Arc::clone(&raw) };
+        Ok(Self {
+            name,
+            unread: Some(unread),
+            reader: BufReader::new(Box::new(io::empty())),
+            is_compressed: false,
+            raw: Arc::default(),
+            position: 0,
+        })
+    }
+
+    /// Opens what is not open yet, and finds out about its compression.
+    fn start(&mut self) -> Result<(), SourceError> {
+        let Some(unread) = self.unread.take() else { return Ok(()) };
+        let fail = |error| SourceError::Io { what: self.name.clone(), error };
+        let file: Box<dyn Read + Send> = match unread {
+            Unread::File(file) => Box::new(file),
+            Unread::Path(InputPath::File(path)) => Box::new(File::open(path).map_err(fail)?),
+            Unread::Path(InputPath::Stdin) => Box::new(io::stdin()),
+        };
+        let mut file = Watched { inner: file, progress: Arc::clone(&self.raw) };
         let mut magic = Vec::with_capacity(4);
         file.by_ref().take(4).read_to_end(&mut magic).map_err(fail)?;
         let compression = Compression::of(&magic);
@@ -134,13 +188,9 @@ impl Input {
                 Box::new(decoder)
             }
         };
-        Ok(Self {
-            name,
-            is_compressed: compression != Compression::None,
-            raw,
-            reader: BufReader::with_capacity(BUFFER_BYTES, decompressed),
-            position: 0,
-        })
+        self.is_compressed = compression != Compression::None;
+        self.reader = BufReader::with_capacity(BUFFER_BYTES, decompressed);
+        Ok(())
     }
 
     /// What messages call it.
@@ -160,6 +210,7 @@ impl Input {
 
     /// Some bytes, at least one; none at the end. They are consumed by [`Input::consume`].
     pub(crate) fn fill(&mut self) -> Result<&[u8], SourceError> {
+        self.start()?;
         loop {
             match self.reader.fill_buf() {
                 // Asked for once more below: a buffer can't be returned from inside a loop.
@@ -218,14 +269,6 @@ impl Input {
         }
         SourceError::Io { what: self.name.clone(), error }
     }
-}
-
-fn open_file(path: &Path) -> io::Result<File> {
-    let file = File::open(path)?;
-    if file.metadata()?.is_dir() {
-        return Err(io::Error::from(io::ErrorKind::IsADirectory));
-    }
-    Ok(file)
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -85,8 +85,8 @@ impl Simulator {
         let content = match self.plan.kind(n) {
             Kind::Post | Kind::Spam => Content::Post(self.post(n, made_at)),
             Kind::Duplicate { of } => {
-                let made_at = if self.settings.start.is_some() { self.due_at(of) } else { now };
-                Content::Post(self.post(of, made_at))
+                let before = self.due_at(n).since(self.due_at(of));
+                Content::Post(self.post(of, made_at.minus(before)))
             }
             Kind::Delete { of } => Content::Event(self.deletion(n, of, made_at)),
             Kind::Malformed { fault } => {

@@ -33,7 +33,8 @@ pub struct Settings {
     pub burst: f64,
     /// End after so many items. `None`: go on for ever.
     pub count: Option<u64>,
-    /// The share of items that repeat an earlier post exactly.
+    /// The share of items that repeat an earlier post: exactly, but that without `start` their
+    /// times are only about what they were.
     pub duplicates: f64,
     /// The share of items that delete an earlier post.
     pub deletes: f64,

@@ -76,6 +76,7 @@ async fn there_are_as_many_items_as_lines() {
         (b"a\n\n", 2),
         (b"a\r\nb", 2),
         (b"\xef\xbb\xbf\n", 1),
+        (b"\xef\xbb\xbf", 0),
     ] {
         let path = write(&folder, "posts", bytes);
         assert_eq!(items(&path, None).await.len(), expected, "{bytes:?}");
@@ -270,4 +271,44 @@ async fn next_is_cancel_safe_also_at_a_rate() {
         payloads(&items).iter().map(|line| String::from_utf8_lossy(line).into_owned()).collect();
     assert_eq!(read, (0..50).map(|n| n.to_string()).collect::<Vec<_>>());
     assert!(start.elapsed() >= std::time::Duration::from_millis(480));
+}
+
+/// What comes through a pipe is handed on when it comes, not when the pipe is full or closed; and
+/// opening the source waits for nobody.
+#[cfg(unix)]
+#[tokio::test]
+async fn a_pipe_is_read_as_it_is_written() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("pipe");
+    let made = std::process::Command::new("mkfifo").arg(&path).status();
+    if !made.is_ok_and(|status| status.success()) {
+        eprintln!("skipped: there is no mkfifo");
+        return;
+    }
+    let mut source = open_file("file", &path, None);
+    assert_eq!(source.description().fingerprint, None);
+    let (to_writer, lines) = std::sync::mpsc::channel::<&[u8]>();
+    let writer_path = path.clone();
+    let writer = std::thread::spawn(move || {
+        let mut pipe = std::fs::OpenOptions::new().write(true).open(writer_path).unwrap();
+        while let Ok(line) = lines.recv() {
+            pipe.write_all(line).unwrap();
+        }
+    });
+    for lines in [&b"first\n"[..], b"second\nthi", b"rd\n"] {
+        to_writer.send(lines).unwrap();
+        let count = lines.iter().filter(|byte| **byte == b'\n').count();
+        let mut items = Vec::new();
+        while items.len() < count {
+            items.extend(source.next(10).await.unwrap().unwrap());
+        }
+        assert_eq!(items.len(), count);
+    }
+    drop(to_writer);
+    assert!(source.next(10).await.unwrap().is_none());
+    writer.join().unwrap();
+    let spec = format!("file:{}", path.display());
+    let error = open_spec(&spec, Some(4)).err().unwrap().to_string();
+    assert!(error.contains("can't be resumed"), "{error}");
+    assert!(open_spec("file:-", Some(4)).is_err());
 }

@@ -205,7 +205,7 @@ fn payloads_have_their_keys_in_order_and_their_addresses_in_form() {
 
 #[test]
 fn items_that_refer_to_earlier_ones_do() {
-    let simulator = simulator("duplicates=0.1,deletes=0.1");
+    let simulator = simulator("duplicates=0.1,deletes=0.1,start=2026-07-04T14:38:08Z");
     let (mut duplicates, mut deletes, mut replies) = (0, 0, 0);
     for n in 0..1_000 {
         let described = simulator.describe(n);
