@@ -160,74 +160,79 @@ fn read_header<'a>(reader: &mut Reader<'a>) -> Result<(i64, Option<&'a [u8]>), D
     Ok((op, kind))
 }
 
+/// What messages about an account have in common.
+#[derive(Default)]
+struct Origin<'a> {
+    seq: Option<u64>,
+    did: Option<Did<'a>>,
+    time: Option<&'a str>,
+}
+
+impl<'a> Origin<'a> {
+    /// Reads the value of a key that is one of its own; passes over any other.
+    fn read(&mut self, key: &[u8], reader: &mut Reader<'a>) -> Result<(), DecodeError> {
+        match key {
+            b"did" => self.did = Some(read_did(reader, "did")?),
+            b"seq" => self.seq = Some(read_seq(reader)?),
+            b"time" => self.time = Some(reader.text().in_field("time")?),
+            _ => reader.skip()?,
+        }
+        Ok(())
+    }
+
+    fn finish(self) -> Result<(u64, Did<'a>, &'a str), DecodeError> {
+        Ok((self.seq.in_field("seq")?, self.did.in_field("did")?, self.time.in_field("time")?))
+    }
+}
+
 impl<'a> Sync<'a> {
     fn read(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
-        let (mut seq, mut did, mut rev, mut time, mut blocks) = (None, None, None, None, None);
+        let mut origin = Origin::default();
+        let (mut rev, mut blocks) = (None, None);
         let mut entries = reader.map()?;
         while let Some(key) = entries.next_key(reader)? {
             match key {
-                b"did" => did = Some(read_did(reader, "did")?),
                 b"rev" => rev = Some(read_tid(reader, "rev")?),
-                b"seq" => seq = Some(read_seq(reader)?),
-                b"time" => time = Some(reader.text().in_field("time")?),
                 b"blocks" => blocks = Some(reader.bytes().in_field("blocks")?),
-                _ => reader.skip()?,
+                key => origin.read(key, reader)?,
             }
         }
-        Ok(Self {
-            seq: seq.in_field("seq")?,
-            did: did.in_field("did")?,
-            rev: rev.in_field("rev")?,
-            time: time.in_field("time")?,
-            blocks: blocks.in_field("blocks")?,
-        })
+        let (seq, did, time) = origin.finish()?;
+        let (rev, blocks) = (rev.in_field("rev")?, blocks.in_field("blocks")?);
+        Ok(Self { seq, did, rev, time, blocks })
     }
 }
 
 impl<'a> Identity<'a> {
     fn read(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
-        let (mut seq, mut did, mut time, mut handle) = (None, None, None, None);
+        let mut origin = Origin::default();
+        let mut handle = None;
         let mut entries = reader.map()?;
         while let Some(key) = entries.next_key(reader)? {
             match key {
-                b"did" => did = Some(read_did(reader, "did")?),
-                b"seq" => seq = Some(read_seq(reader)?),
-                b"time" => time = Some(reader.text().in_field("time")?),
                 b"handle" => handle = read_optional_text(reader, "handle")?,
-                _ => reader.skip()?,
+                key => origin.read(key, reader)?,
             }
         }
-        Ok(Self {
-            seq: seq.in_field("seq")?,
-            did: did.in_field("did")?,
-            time: time.in_field("time")?,
-            handle,
-        })
+        let (seq, did, time) = origin.finish()?;
+        Ok(Self { seq, did, time, handle })
     }
 }
 
 impl<'a> Account<'a> {
     fn read(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
-        let (mut seq, mut did, mut time) = (None, None, None);
+        let mut origin = Origin::default();
         let (mut active, mut status) = (None, None);
         let mut entries = reader.map()?;
         while let Some(key) = entries.next_key(reader)? {
             match key {
-                b"did" => did = Some(read_did(reader, "did")?),
-                b"seq" => seq = Some(read_seq(reader)?),
-                b"time" => time = Some(reader.text().in_field("time")?),
                 b"active" => active = Some(reader.bool().in_field("active")?),
                 b"status" => status = read_optional_text(reader, "status")?,
-                _ => reader.skip()?,
+                key => origin.read(key, reader)?,
             }
         }
-        Ok(Self {
-            seq: seq.in_field("seq")?,
-            did: did.in_field("did")?,
-            time: time.in_field("time")?,
-            active: active.in_field("active")?,
-            status,
-        })
+        let (seq, did, time) = origin.finish()?;
+        Ok(Self { seq, did, time, active: active.in_field("active")?, status })
     }
 }
 

@@ -1,7 +1,7 @@
 //! How fast a source yields.
 //!
 //! ```text
-//! cargo run --release -p wingbeat-source --example speed -- simulator:rate=1000000,burst=1,count=500000
+//! cargo run --release -p wingbeat-source --example rate -- simulator:rate=1000000,burst=1,count=500000
 //! ```
 //!
 //! Reads the source to its end, and prints how many items and payload bytes came in a second.
@@ -14,7 +14,7 @@ use wingbeat_source::{Content, OpenOptions, SourceSpec, open};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let spec = std::env::args().nth(1).ok_or("usage: speed SOURCE")?;
+    let spec = std::env::args().nth(1).ok_or("usage: rate SOURCE")?;
     let mut source = open(&SourceSpec::parse(&spec)?, &OpenOptions::default())?;
     let start = Instant::now();
     let (mut items, mut bytes) = (0_u32, 0.0_f64);
