@@ -20,7 +20,7 @@ const WAIT_MIN: Duration = Duration::from_millis(1);
 /// Hands out items at a steady rate.
 ///
 /// Each item takes a token. Tokens come at the rate, and are kept while nobody takes them, up to
-/// [`CATCH_UP`].
+/// what a second brings.
 #[derive(Debug)]
 pub struct Pace {
     per_second: f64,

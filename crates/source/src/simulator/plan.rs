@@ -78,7 +78,8 @@ pub struct Described {
     pub language: &'static str,
     /// The mood.
     pub mood: Mood,
-    /// The topic's label, such as `arts_&_culture`.
+    /// The topic's label, such as `arts_&_culture`: what the post is about, or the one that it
+    /// answers. A short reaction does not name it.
     pub topic: &'static str,
     /// The DID of the author.
     pub author: String,

@@ -88,9 +88,10 @@ fn push_word(text: &mut String, word: &str) {
     text.push_str(word);
 }
 
-/// The first letter large, wherever it stands (Spanish may begin with `¡`).
+/// The first letter large, wherever it stands (Spanish may begin with `¡`); nothing is, where a
+/// number comes first.
 fn capitalised(text: &str) -> String {
-    let Some(at) = text.find(char::is_alphabetic) else { return text.to_owned() };
+    let Some(at) = text.find(char::is_alphanumeric) else { return text.to_owned() };
     let (before, from) = text.split_at(at);
     let mut characters = from.chars();
     let first = characters.next().map(|c| c.to_uppercase().to_string()).unwrap_or_default();
@@ -116,4 +117,37 @@ fn shortened(text: String) -> String {
         return text;
     }
     text.chars().take(TEXT_CHARACTERS_MAX).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::simulator::dice::Purpose;
+
+    #[test]
+    fn the_first_letter_is_found() {
+        assert_eq!(capitalised("¡qué día!"), "¡Qué día!");
+        assert_eq!(capitalised("\"élan\""), "\"Élan\"");
+        assert_eq!(capitalised("7 days"), "7 days");
+        assert_eq!(capitalised("🎉"), "🎉");
+    }
+
+    #[test]
+    fn a_typo_keeps_the_letters() {
+        let text = "such wonderful weather";
+        let mut changed = 0;
+        for index in 0..50 {
+            let typo = with_typo(text, &mut Dice::new(1, Purpose::Text, index));
+            let sorted = |text: &str| {
+                let mut letters: Vec<char> = text.chars().collect();
+                letters.sort_unstable();
+                letters
+            };
+            assert_eq!(sorted(&typo), sorted(text));
+            assert!(typo.starts_with("such w"));
+            changed += usize::from(typo != text);
+        }
+        assert!(changed > 40, "{changed}");
+        assert_eq!(with_typo("a b", &mut Dice::new(1, Purpose::Text, 0)), "a b");
+    }
 }
