@@ -42,12 +42,11 @@ fn write_value(reader: &mut Reader<'_>, out: &mut String) -> Result<(), CborErro
             out.push('{');
             let mut entries = reader.map()?;
             let count = entries.left();
-            while let Some(key) = entries.next_key(reader)? {
+            while let Some(key) = entries.next_checked_key(reader)? {
                 if entries.left() + 1 < count {
                     out.push(',');
                 }
-                // The key was checked to be UTF-8, so this borrows it.
-                write_text(&String::from_utf8_lossy(key), out);
+                write_text(key, out);
                 out.push(':');
                 write_value(reader, out)?;
             }

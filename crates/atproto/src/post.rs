@@ -1,12 +1,16 @@
 //! Post records, `app.bsky.feed.post`.
 
 use crate::{
-    cbor::{self, Reader},
-    decode::{DecodeError, InField as _},
+    cbor::Reader,
+    decode::{DecodeError, InField as _, limit},
 };
 
 /// The collection of posts.
 pub const POST_COLLECTION: &str = "app.bsky.feed.post";
+
+/// The most languages that a post may claim. The lexicon says 3; the limit is there so that a
+/// record full of them takes no more memory than others.
+const LANGS_MAX: usize = 64;
 
 /// What a post record says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,30 +36,31 @@ pub struct Reply<'a> {
 }
 
 impl<'a> Post<'a> {
-    /// Checks the whole record strictly, then reads it. A field that is not read here may hold
-    /// anything; one that is must have its type.
+    /// Reads a record, and checks all of it as strictly as [`crate::cbor::check`] does, also the
+    /// fields that are not read. Those may hold anything; one that is read must have its type.
     pub fn decode(record: &'a [u8]) -> Result<Self, DecodeError> {
-        cbor::check(record)?;
         let (mut text, mut created_at, mut langs, mut reply) = (None, None, None, None);
         let reader = &mut Reader::new(record);
         let mut entries = reader.map()?;
-        while let Some(key) = entries.next_key(reader)? {
+        while let Some(key) = entries.next_checked_key(reader)? {
             match key {
-                b"text" => text = Some(reader.text().in_field("text")?),
+                "text" => text = Some(reader.text().in_field("text")?),
                 // Absent, but written out.
-                b"createdAt" | b"langs" | b"reply" if reader.take_null() => {}
-                b"createdAt" => created_at = Some(reader.text().in_field("createdAt")?),
-                b"langs" => langs = Some(read_langs(reader)?),
-                b"reply" => reply = Some(Reply::read(reader)?),
-                _ => reader.skip()?,
+                "createdAt" | "langs" | "reply" if reader.take_null() => {}
+                "createdAt" => created_at = Some(reader.text().in_field("createdAt")?),
+                "langs" => langs = Some(read_langs(reader)?),
+                "reply" => reply = Some(Reply::read(reader)?),
+                _ => reader.check_value(1)?,
             }
         }
+        reader.end()?;
         Ok(Self { text: text.in_field("text")?, created_at, langs, reply })
     }
 }
 
 fn read_langs<'a>(reader: &mut Reader<'a>) -> Result<Vec<&'a str>, DecodeError> {
     let count = reader.array().in_field("langs")?;
+    limit("languages", count, LANGS_MAX)?;
     (0..count).map(|_| reader.text().in_field("langs")).collect()
 }
 
@@ -63,11 +68,11 @@ impl<'a> Reply<'a> {
     fn read(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
         let (mut root, mut parent) = (None, None);
         let mut entries = reader.map().in_field("reply")?;
-        while let Some(key) = entries.next_key(reader)? {
+        while let Some(key) = entries.next_checked_key(reader)? {
             match key {
-                b"root" => root = Some(read_uri(reader, "reply.root")?),
-                b"parent" => parent = Some(read_uri(reader, "reply.parent")?),
-                _ => reader.skip()?,
+                "root" => root = Some(read_uri(reader, "reply.root")?),
+                "parent" => parent = Some(read_uri(reader, "reply.parent")?),
+                _ => reader.check_value(2)?,
             }
         }
         Ok(Self { root: root.in_field("reply.root")?, parent: parent.in_field("reply.parent")? })
@@ -78,10 +83,10 @@ impl<'a> Reply<'a> {
 fn read_uri<'a>(reader: &mut Reader<'a>, field: &'static str) -> Result<&'a str, DecodeError> {
     let mut uri = None;
     let mut entries = reader.map().in_field(field)?;
-    while let Some(key) = entries.next_key(reader)? {
+    while let Some(key) = entries.next_checked_key(reader)? {
         match key {
-            b"uri" => uri = Some(reader.text().in_field(field)?),
-            _ => reader.skip()?,
+            "uri" => uri = Some(reader.text().in_field(field)?),
+            _ => reader.check_value(3)?,
         }
     }
     uri.in_field(field)
@@ -90,7 +95,7 @@ fn read_uri<'a>(reader: &mut Reader<'a>, field: &'static str) -> Result<&'a str,
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cbor::Value;
+    use crate::cbor::{CborErrorKind, DEPTH_MAX, Value};
 
     fn decode(entries: Vec<(&str, Value<'_>)>) -> Result<String, String> {
         let record = Value::Map(entries).encode().unwrap();
@@ -131,11 +136,35 @@ mod tests {
         assert_eq!(error, "`text`: expected a text at byte 6");
         let error = decode(vec![text.clone(), ("langs", Value::Text("en"))]).unwrap_err();
         assert_eq!(error, "`langs`: expected an array at byte 14");
+        let many = ("langs", Value::Array(vec![Value::Text("en"); LANGS_MAX + 1]));
+        let error = decode(vec![text.clone(), many]).unwrap_err();
+        assert_eq!(error, "languages: 65, but at most 64 are allowed");
         let error = decode(vec![text, ("reply", Value::Map(vec![]))]).unwrap_err();
         assert_eq!(error, "`reply.root` is missing");
         assert_eq!(Post::decode(b"\x80").unwrap_err().to_string(), "expected a map at byte 0");
         // What is not read is checked all the same.
         let error = Post::decode(b"\xa2\x61z\xf7\x64text\x61x").unwrap_err();
         assert_eq!(error.to_string(), "a simple value other than false, true and null at byte 3");
+    }
+
+    /// Nesting is counted from the record's own map, wherever it goes on.
+    #[test]
+    fn a_post_may_be_as_deep_as_any_record() {
+        let nested = |levels: usize| [vec![0x81; levels], vec![0xf6]].concat();
+        let in_field = |levels| [b"\xa2\x62zz", &nested(levels)[..], b"\x64text\x61x"].concat();
+        let in_root = |levels| {
+            let root = [b"\xa2\x62zz", &nested(levels)[..], b"\x63uri\x61u"].concat();
+            let parent = b"\x66parent\xa1\x63uri\x61u";
+            [b"\xa2\x64text\x61x\x65reply\xa2\x64root", &root[..], parent].concat()
+        };
+        for (levels, record) in [(DEPTH_MAX - 1, in_field(DEPTH_MAX - 1)), (29, in_root(29))] {
+            assert!(Post::decode(&record).is_ok(), "{levels}");
+        }
+        for record in [in_field(DEPTH_MAX), in_root(30)] {
+            let error = Post::decode(&record).unwrap_err();
+            let check_error = crate::cbor::check(&record).unwrap_err();
+            assert_eq!(error, DecodeError::Cbor(check_error));
+            assert_eq!(check_error.kind, CborErrorKind::TooDeep);
+        }
     }
 }

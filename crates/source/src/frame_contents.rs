@@ -13,7 +13,7 @@ use wingbeat_record::{MessageId, Reason};
 
 use crate::{
     Content, Event, Post,
-    dead::dead,
+    dead::{ORIGINAL_BYTES_MAX, dead},
     payload::{AccountEvent, PostFields, PostPayload, RecordEvent, to_bytes},
 };
 
@@ -113,6 +113,15 @@ impl Failure {
         Self { kind, message: error.to_string(), cid: Some(cid) }
     }
 
+    /// JSON may be several times as long as the record: a control character takes six bytes.
+    fn of_payload(cid: Cid, bytes: usize) -> Self {
+        let message = format!(
+            "the record {cid} takes {bytes} bytes as JSON, more than the {ORIGINAL_BYTES_MAX} \
+             that a record may have"
+        );
+        Self { kind: "too_large", message, cid: Some(cid) }
+    }
+
     fn of_record(cid: Cid, error: &DecodeError) -> Self {
         Self { kind: "bad_record", message: format!("the record {cid}: {error}"), cid: Some(cid) }
     }
@@ -132,17 +141,31 @@ fn content_of_op(commit: &Commit<'_>, op: &Op<'_>) -> Result<Content, Failure> {
         reply_parent: post.reply.map(|reply| reply.parent),
         reply_root: post.reply.map(|reply| reply.root),
     };
-    let cid = cid.to_string();
-    if op.action == Action::Update {
-        return record_event("update", commit, &uri, Some((&cid, fields)));
+    let name = cid.to_string();
+    let content = if op.action == Action::Update {
+        record_event("update", commit, &uri, Some((&name, fields)))?
+    } else {
+        post_content(&uri, &name, fields)
+    };
+    match &content {
+        Content::Post(Post { payload, .. }) | Content::Event(Event { payload, .. })
+            if payload.len() > ORIGINAL_BYTES_MAX =>
+        {
+            Err(Failure::of_payload(cid, payload.len()))
+        }
+        _ => Ok(content),
     }
+}
+
+fn post_content(uri: &RecordUri<'_>, cid: &str, fields: PostFields<'_>) -> Content {
+    let did = uri.did.as_str();
     let uri = uri.to_string();
-    let payload = PostPayload { uri: &uri, cid: &cid, author: did.as_str(), fields };
-    Ok(Content::Post(Post {
+    let payload = PostPayload { uri: &uri, cid, author: did, fields };
+    Content::Post(Post {
         payload: to_bytes(&payload),
-        id: MessageId::of_post(&uri, &cid),
-        author: Some(did.as_str().to_owned()),
-    }))
+        id: MessageId::of_post(&uri, cid),
+        author: Some(did.to_owned()),
+    })
 }
 
 fn record_event(

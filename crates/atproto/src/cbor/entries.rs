@@ -47,13 +47,15 @@ impl<'a> Entries<'a> {
         Ok(Some(key))
     }
 
-    /// The next key, of which is known that there is one. Checks everything.
-    pub(super) fn next_checked_key(&mut self, reader: &mut Reader<'a>) -> Result<(), CborError> {
-        let key = self.next_key(reader)?.unwrap_or_default();
-        if std::str::from_utf8(key).is_err() {
-            return Err(reader.fail_before(key, CborErrorKind::NotUtf8));
-        }
-        Ok(())
+    /// The next key, or `None` at the end of the map. Checks that it stands where it must and that
+    /// it is UTF-8.
+    pub fn next_checked_key(
+        &mut self,
+        reader: &mut Reader<'a>,
+    ) -> Result<Option<&'a str>, CborError> {
+        let Some(key) = self.next_key(reader)? else { return Ok(None) };
+        let checked = std::str::from_utf8(key).map(Some);
+        checked.map_err(|_| reader.fail_before(key, CborErrorKind::NotUtf8))
     }
 
     /// The next key, of which is known that there is one. Checks nothing but that it is a text.

@@ -77,7 +77,7 @@ struct Head {
 /// would have written, byte for byte.
 pub fn check(bytes: &[u8]) -> Result<(), CborError> {
     let mut reader = Reader::new(bytes);
-    reader.check_value()?;
+    reader.check_value(0)?;
     reader.end()
 }
 
@@ -276,9 +276,10 @@ impl<'a> Reader<'a> {
         self.walk::<false>(0)
     }
 
-    /// Passes over one value and checks everything that [`check`] does.
-    pub fn check_value(&mut self) -> Result<(), CborError> {
-        self.walk::<true>(0)
+    /// Passes over one value and checks everything that [`check`] does. `depth` is the number of
+    /// maps and arrays that were entered before it.
+    pub fn check_value(&mut self, depth: usize) -> Result<(), CborError> {
+        self.walk::<true>(depth)
     }
 
     fn walk<const STRICT: bool>(&mut self, depth: usize) -> Result<(), CborError> {

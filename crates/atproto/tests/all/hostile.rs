@@ -125,8 +125,30 @@ proptest! {
             prop_assert_eq!(Reader::new(&bytes).skip(), Ok(()));
         }
         let _ = Post::decode(&bytes);
+        prop_assert_eq!(to_json(&bytes).is_ok(), cbor::check(&bytes).is_ok());
         let _ = Car::parse(&bytes).map(|car| car.blocks().count());
         explore(&bytes);
+    }
+
+    /// A post is as strict as the strict check: with what else is in the record, at any depth, and
+    /// with some bytes anywhere another.
+    #[test]
+    fn a_post_that_is_read_is_canonical(
+        more in value(),
+        edits in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..3),
+    ) {
+        let reference = Value::Map(vec![("uri", Value::Text("at://x")), ("zz", more.as_value())]);
+        let reply = vec![("root", reference.clone()), ("parent", reference), ("zz", more.as_value())];
+        let record = vec![("text", Value::Text("x")), ("zz", more.as_value()), ("reply", Value::Map(reply))];
+        let mut bytes = Value::Map(record).encode().unwrap();
+        prop_assert!(Post::decode(&bytes).is_ok());
+        for (index, byte) in &edits {
+            let at = index.index(bytes.len());
+            bytes[at] = *byte;
+        }
+        if Post::decode(&bytes).is_ok() {
+            prop_assert_eq!(cbor::check(&bytes), Ok(()));
+        }
     }
 
     #[test]

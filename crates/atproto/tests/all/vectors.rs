@@ -40,8 +40,8 @@ fn read_value<'a>(reader: &mut Reader<'a>) -> Value<'a> {
         Kind::Map => {
             let mut entries = reader.map().unwrap();
             let mut map = Vec::new();
-            while let Some(key) = entries.next_key(reader).unwrap() {
-                map.push((std::str::from_utf8(key).unwrap(), read_value(reader)));
+            while let Some(key) = entries.next_checked_key(reader).unwrap() {
+                map.push((key, read_value(reader)));
             }
             Value::Map(map)
         }

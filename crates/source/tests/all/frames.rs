@@ -232,6 +232,21 @@ async fn a_block_that_was_tampered_with_is_dead() {
 }
 
 #[tokio::test]
+async fn a_post_that_is_too_long_as_json_is_dead() {
+    let folder = TempDir::new().unwrap();
+    let record = record(&"\u{1}".repeat(200_000));
+    let ops = ["create", "update"].map(|action| op(action, "app.bsky.feed.post/a", Some(&record)));
+    let path = recording(&folder, &[&commit(ops.to_vec(), &[&record])]);
+    let (items, _) = read_all(open_file("frames", &path, None).as_mut()).await;
+    assert_eq!(items.len(), 2);
+    for item in &items {
+        assert_eq!(dead_kind(item).0, "too_large");
+        let Content::Dead { original, .. } = &item.content else { panic!() };
+        assert_eq!(original, &record[..]);
+    }
+}
+
+#[tokio::test]
 async fn frames_that_are_no_items_are_filtered_with_a_reason() {
     let folder = TempDir::new().unwrap();
     let info = frame::encode("#info", &Value::Map(vec![("name", Value::Text("x"))])).unwrap();
