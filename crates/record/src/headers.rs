@@ -17,16 +17,18 @@ pub mod name {
     pub const POSITION: &str = "Wingbeat-Position";
     /// Which input record an output was made from: `STREAM/SEQUENCE`.
     pub const INPUT: &str = "Wingbeat-Input";
+    /// On an output or a dead letter: the flow that made it.
+    pub const FLOW: &str = "Wingbeat-Flow";
     /// On a dead letter: what was wrong, in words.
     pub const ERROR: &str = "Wingbeat-Error";
     /// On a dead letter: the short, countable kind of the error.
     pub const ERROR_KIND: &str = "Wingbeat-Error-Kind";
     /// On a dead letter: the stage that gave up, or `source`.
     pub const STAGE: &str = "Wingbeat-Stage";
-    /// On a dead letter: the flow.
-    pub const FLOW: &str = "Wingbeat-Flow";
     /// On a dead letter: the subject that the original record had.
     pub const SUBJECT: &str = "Wingbeat-Subject";
+    /// On a dead letter: the message id that the original record had.
+    pub const ORIGINAL_ID: &str = "Wingbeat-Original-Id";
     /// On a dead letter: how often the record had been delivered.
     pub const DELIVERIES: &str = "Wingbeat-Deliveries";
     /// On a dead letter: when it died, RFC 3339.
@@ -38,7 +40,7 @@ pub mod name {
     pub const ORIGINAL_SHA256: &str = "Wingbeat-Original-Sha256";
 
     /// All of them.
-    pub(super) const ALL: [&str; 15] = [
+    pub(super) const ALL: [&str; 16] = [
         MESSAGE_ID,
         CORRELATION_ID,
         TRACEPARENT,
@@ -50,6 +52,7 @@ pub mod name {
         STAGE,
         FLOW,
         SUBJECT,
+        ORIGINAL_ID,
         DELIVERIES,
         DIED_AT,
         ORIGINAL_BYTES,
