@@ -20,8 +20,8 @@ export default defineConfig(async ({ command, mode }): Promise<ViteUserConfig> =
     // Relative addresses, so that the page also works below a path of a reverse proxy.
     base: './',
     build: {
-      // The first browsers that know `light-dark()`, on which the colours are built.
-      target: ['chrome123', 'firefox120', 'safari17.5'],
+      // The first browsers with `light-dark()`, on which the colours are built, and `AbortSignal.any`.
+      target: ['chrome123', 'firefox124', 'safari17.5'],
       // The server's content security policy allows no `data:` scripts or styles.
       assetsInlineLimit: 0,
       modulePreload: { polyfill: false },
@@ -32,6 +32,6 @@ export default defineConfig(async ({ command, mode }): Promise<ViteUserConfig> =
     },
     // Without this condition the tests would get Svelte's server build, in which state is inert.
     ...(mode === 'test' ? { resolve: { conditions: ['browser'] } } : {}),
-    test: { include: ['src/**/*.test.ts', 'dev/**/*.test.ts'], environment: 'node' },
+    test: { include: ['src/**/*.test.ts'], environment: 'node' },
   };
 });

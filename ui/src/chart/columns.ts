@@ -12,6 +12,7 @@ const COLUMN_S_MIN = 1;
 
 /** One column. Times are in seconds since 1970. */
 export interface Column extends MoodCounts {
+  /** For the oldest column the first bucket in the range, for all others a full step. */
   readonly startS: number;
   /** For the newest column the present, for all others the start of the next. */
   readonly endS: number;
@@ -51,7 +52,6 @@ export function columnsOf(
   if (first === undefined) {
     return [];
   }
-  const firstS = Math.floor(first.t / stepS) * stepS;
   const counts = new Map<number, Record<Mood, number>>();
   for (const bucket of visible) {
     const startS = Math.floor(bucket.t / stepS) * stepS;
@@ -63,9 +63,15 @@ export function columnsOf(
     counts.set(startS, sum);
   }
   const columns: Column[] = [];
-  for (let startS = firstS; nowS - startS >= COLUMN_S_MIN; startS += stepS) {
-    const sum = counts.get(startS) ?? { positive: 0, neutral: 0, negative: 0, unscored: 0 };
-    columns.push({ startS, endS: Math.min(startS + stepS, nowS), ...sum });
+  const firstStepS = Math.floor(first.t / stepS) * stepS;
+  for (let stepStartS = firstStepS; stepStartS < nowS; stepStartS += stepS) {
+    const sum = counts.get(stepStartS) ?? { positive: 0, neutral: 0, negative: 0, unscored: 0 };
+    // Of the oldest column only a part may be in the range; its rate counts that part alone.
+    const startS = Math.max(stepStartS, first.t);
+    const endS = Math.min(stepStartS + stepS, nowS);
+    if (endS - startS >= COLUMN_S_MIN) {
+      columns.push({ startS, endS, ...sum });
+    }
   }
   return columns;
 }

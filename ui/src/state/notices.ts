@@ -50,7 +50,7 @@ export function noticeText(notice: Notice): string {
     case 'dropped':
       return `${were(notice.posts, 'post')} skipped because this browser was too slow.`;
     case 'gap':
-      return `${formatCount(notice.posts)} sequence numbers of the stream can't be sent any more (${notice.reason}).`;
+      return `${formatCount(notice.posts)} sequence numbers of the stream can\u2019t be sent any more (${notice.reason}).`;
     case 'skipped':
       return `The connection was away for ${formatSpan(notice.awayMs)}. Posts of that time are not in this list.`;
     case 'unreadable':

@@ -126,7 +126,7 @@ export class Connection {
     this.#listener.onState({ kind: 'connecting', loss: this.#lastLoss });
     this.#watchForSilence(abort);
     let loss: Loss;
-    let askedMs = this.#serverRetryMs;
+    let retryAfter: string | null = null;
     try {
       const response = await this.#world.fetch(this.#url, {
         headers: this.#headers(),
@@ -138,14 +138,14 @@ export class Connection {
         loss = { kind: 'closed' };
       } else {
         loss = await readRefusal(response);
-        askedMs = Math.max(askedMs, retryAfterMs(response.headers.get('Retry-After')));
+        retryAfter = response.headers.get('Retry-After');
       }
     } catch {
       loss = abort.signal.reason === SILENCE ? { kind: 'silent' } : { kind: 'unreachable' };
     }
     // Unless another connection has taken over, or none is wanted any more.
     if (this.#abort === abort) {
-      this.#wait(loss, askedMs);
+      this.#wait(loss, retryAfterMs(retryAfter));
     }
   }
 
@@ -205,10 +205,11 @@ export class Connection {
     }, SILENCE_CHECK_MS);
   }
 
-  #wait(loss: Loss, askedMs: number): void {
+  #wait(loss: Loss, retryAfterHeaderMs: number): void {
     this.#stop();
     this.#failures += 1;
     this.#lastLoss = loss;
+    const askedMs = Math.max(this.#serverRetryMs, retryAfterHeaderMs);
     const waitMs = backoffMs(this.#failures, this.#world.random(), askedMs);
     this.#retryTimer = setTimeout(() => {
       this.#retryTimer = null;
