@@ -180,14 +180,36 @@ describe('a connection', () => {
     await settle();
     const first = server.stream;
     first.post(1);
+    await settle();
+    // This one is on its way to the page when the page turns away.
+    first.post(2);
     connection.open('api/stream?sentiment=negative');
     await settle();
     expect(first.isAborted).toBe(true);
-    expect(events).toEqual([]);
     expect(server.stream.headers.has('Last-Event-ID')).toBe(false);
-    server.stream.post(2);
+    expect(events.map(({ id }) => id)).toEqual(['1']);
+    server.stream.fail();
+    await settle(1000);
+    expect(server.streams).toHaveLength(3);
+    expect(server.stream.headers.has('Last-Event-ID'), 'the id of another stream').toBe(false);
+  });
+
+  test('of several events in one piece, none is passed on once the stream is not wanted', async () => {
+    const seen: string[] = [];
+    const other: Connection = new Connection(server, {
+      onState: () => {},
+      onEvent: (event) => {
+        seen.push(event.data);
+        other.close();
+      },
+      onOversized: () => {},
+      onSkipped: () => {},
+    });
+    other.open('api/stream');
     await settle();
-    expect(events).toMatchObject([{ id: '2' }]);
+    server.stream.send('data: a\n\ndata: b\n\n');
+    await settle();
+    expect(seen).toEqual(['a']);
   });
 
   test('w12: a wait that is under way ends with the stream it was for', async () => {
