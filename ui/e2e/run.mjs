@@ -63,6 +63,7 @@ async function takeScreenshot(browser, url, file) {
   await watched.live();
   await watched.page.waitForFunction(() => document.querySelectorAll('article').length >= 8);
   await watched.page.waitForSelector('[data-testid="chart"] path[d^="M"]', { state: 'attached' });
+  await watched.page.locator('table').waitFor();
   await watched.page.screenshot({ path: file });
   process.stderr.write(`screenshot: ${file}\n`);
 }

@@ -8,7 +8,7 @@ import type { Bucket } from '../contract/stats';
 /** More columns than this can't be told apart on a screen. */
 const COLUMNS_MAX = 180;
 /** A column younger than this has too few posts to give a rate. */
-const COLUMN_S_MIN = 1;
+const COLUMN_S_MIN = 2;
 
 /** One column. Times are in seconds since 1970. */
 export interface Column extends MoodCounts {
