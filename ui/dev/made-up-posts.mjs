@@ -36,25 +36,93 @@ const OPENINGS = {
 
 /** @type {[string, string[]][]} */
 const SUBJECTS = [
-  ['arts_&_culture', ['the new wing of the museum', 'a charcoal sketch of the harbour', 'the poetry night on Fifth Street']],
-  ['business_&_entrepreneurs', ['our first invoice', 'a three-person company with five meetings a day', 'the quarterly numbers']],
-  ['celebrity_&_pop_culture', ['the red carpet looks', 'that interview everybody quotes', 'the reunion rumours']],
-  ['diaries_&_daily_life', ['the first coffee on the balcony', 'my neighbour and his leaf blower', 'a rainy walk home with wet socks']],
-  ['family', ['my daughter learning to ride a bike', 'grandma and her video calls', 'a table long enough for all cousins']],
-  ['fashion_&_style', ['a corduroy jacket from the flea market', 'the hem on these trousers', 'linen in November']],
-  ['film_tv_&_video', ['the last ten minutes of that series', 'a documentary about lighthouse keepers', 'the director\u2019s cut']],
-  ['fitness_&_health', ['ten slow kilometres along the river', 'physiotherapy exercises', 'sleeping eight hours in a row']],
-  ['food_&_dining', ['sourdough that finally rises', 'the noodle place by the station', 'a soup with far too much ginger']],
+  [
+    'arts_&_culture',
+    ['the new wing of the museum', 'a charcoal sketch of the harbour', 'the poetry night on Fifth Street'],
+  ],
+  [
+    'business_&_entrepreneurs',
+    ['our first invoice', 'a three-person company with five meetings a day', 'the quarterly numbers'],
+  ],
+  [
+    'celebrity_&_pop_culture',
+    ['the red carpet looks', 'that interview everybody quotes', 'the reunion rumours'],
+  ],
+  [
+    'diaries_&_daily_life',
+    [
+      'the first coffee on the balcony',
+      'my neighbour and his leaf blower',
+      'a rainy walk home with wet socks',
+    ],
+  ],
+  [
+    'family',
+    [
+      'my daughter learning to ride a bike',
+      'grandma and her video calls',
+      'a table long enough for all cousins',
+    ],
+  ],
+  [
+    'fashion_&_style',
+    ['a corduroy jacket from the flea market', 'the hem on these trousers', 'linen in November'],
+  ],
+  [
+    'film_tv_&_video',
+    [
+      'the last ten minutes of that series',
+      'a documentary about lighthouse keepers',
+      'the director\u2019s cut',
+    ],
+  ],
+  [
+    'fitness_&_health',
+    ['ten slow kilometres along the river', 'physiotherapy exercises', 'sleeping eight hours in a row'],
+  ],
+  [
+    'food_&_dining',
+    ['sourdough that finally rises', 'the noodle place by the station', 'a soup with far too much ginger'],
+  ],
   ['gaming', ['the boss on level nine', 'a puzzle game about trains', 'loading screens']],
   ['learning_&_educational', ['an evening course in bookbinding', 'the lecture on tides', 'irregular verbs']],
-  ['music', ['the bass line in the second song', 'tickets for the open-air concert', 'a string quartet in the subway']],
-  ['news_&_social_concern', ['the vote on the new bus lines', 'the flood warning for the valley', 'rents in this town']],
-  ['other_hobbies', ['sorting a box of old stamps', 'a model bridge made of matches', 'birdwatching before breakfast']],
-  ['relationships', ['a letter from an old friend', 'the silence after an honest talk', 'planning a wedding in the rain']],
-  ['science_&_technology', ['a telescope built from drainpipe', 'the compiler and its error messages', 'bees that find their way by starlight']],
+  [
+    'music',
+    [
+      'the bass line in the second song',
+      'tickets for the open-air concert',
+      'a string quartet in the subway',
+    ],
+  ],
+  [
+    'news_&_social_concern',
+    ['the vote on the new bus lines', 'the flood warning for the valley', 'rents in this town'],
+  ],
+  [
+    'other_hobbies',
+    ['sorting a box of old stamps', 'a model bridge made of matches', 'birdwatching before breakfast'],
+  ],
+  [
+    'relationships',
+    ['a letter from an old friend', 'the silence after an honest talk', 'planning a wedding in the rain'],
+  ],
+  [
+    'science_&_technology',
+    [
+      'a telescope built from drainpipe',
+      'the compiler and its error messages',
+      'bees that find their way by starlight',
+    ],
+  ],
   ['sports', ['the goal in extra time', 'a referee with a sense of humour', 'the relay team']],
-  ['travel_&_adventure', ['the night train to the coast', 'a hut above the tree line', 'lost luggage in a very small airport']],
-  ['youth_&_student_life', ['the last exam of the term', 'the queue at the canteen', 'a seminar at eight in the morning']],
+  [
+    'travel_&_adventure',
+    ['the night train to the coast', 'a hut above the tree line', 'lost luggage in a very small airport'],
+  ],
+  [
+    'youth_&_student_life',
+    ['the last exam of the term', 'the queue at the canteen', 'a seminar at eight in the morning'],
+  ],
 ];
 
 /** Posts in languages that the model of this mock does not read: they stay unscored. */
@@ -67,7 +135,16 @@ const FOREIGN = /** @type {const} */ ([
   [null, '✨🕊️✨'],
 ]);
 
-const ENDINGS = ['', '', '', '.', '!', ' today.', ' \u2014 more on that tomorrow.', '\n\nThat is all for now.'];
+const ENDINGS = [
+  '',
+  '',
+  '',
+  '.',
+  '!',
+  ' today.',
+  ' \u2014 more on that tomorrow.',
+  '\n\nThat is all for now.',
+];
 
 const HANDLES = ['ada', 'birte', 'chiara', 'devon', 'emre', 'farida', 'goran', 'hanae', 'ines', 'jonas'];
 
@@ -251,7 +328,11 @@ export class PostMaker {
     const wrongAuthor = { author: 42, handle: '<b>nobody</b>', created_at: 'yesterday', langs: { en: true } };
     switch ((turn % turns) - texts.length) {
       case 0:
-        return { ...this.#raw(nowMs, 'Fields of the wrong type'), ...wrongAuthor, ...enrichment(nowMs, scored) };
+        return {
+          ...this.#raw(nowMs, 'Fields of the wrong type'),
+          ...wrongAuthor,
+          ...enrichment(nowMs, scored),
+        };
       case 1:
         return {
           ...this.#raw(nowMs, 'An enrichment of the wrong shape'),

@@ -63,7 +63,9 @@ export class WatchedPage {
 
   /** The sequences of the posts on the screen, newest first. */
   async shownIds() {
-    return this.page.$$eval('article', (articles) => articles.map((article) => Number(article.dataset['id'])));
+    return this.page.$$eval('article', (articles) =>
+      articles.map((article) => Number(article.dataset['id'])),
+    );
   }
 }
 

@@ -35,13 +35,16 @@ export const CHECKS_ANY_SERVER = {
     const watched = await browser.open(url);
     await watched.live();
     const outline = () =>
-      watched.page.$$eval('[data-testid="chart"] path[d]', (paths) => paths.map((path) => path.getAttribute('d')).join());
+      watched.page.$$eval('[data-testid="chart"] path[d]', (paths) =>
+        paths.map((path) => path.getAttribute('d')).join(),
+      );
     await watched.page.waitForSelector('[data-testid="chart"] path[d^="M"]', { state: 'attached' });
     const before = await outline();
     await watched.page.waitForFunction(
       (old) =>
-        [...document.querySelectorAll('[data-testid="chart"] path[d]')].map((path) => path.getAttribute('d')).join() !==
-        old,
+        [...document.querySelectorAll('[data-testid="chart"] path[d]')]
+          .map((path) => path.getAttribute('d'))
+          .join() !== old,
       before,
     );
     return [watched];
@@ -97,12 +100,16 @@ export const CHECKS_ANY_SERVER = {
     const others = await watched.page.$$eval(
       'article',
       (articles, wanted) =>
-        articles.filter((article) => ![...article.querySelectorAll('footer bdi')].some((bdi) => bdi.textContent === wanted))
-          .length,
+        articles.filter(
+          (article) => ![...article.querySelectorAll('footer bdi')].some((bdi) => bdi.textContent === wanted),
+        ).length,
       name,
     );
     assert.equal(others, 0, `posts that are not about ${name}`);
-    await watched.page.getByRole('group', { name: /filters/i }).getByRole('button', { name: 'Clear' }).click();
+    await watched.page
+      .getByRole('group', { name: /filters/i })
+      .getByRole('button', { name: 'Clear' })
+      .click();
     assert.equal(new URL(watched.page.url()).search, '');
     await watched.live();
     return [watched];
@@ -130,7 +137,10 @@ export const CHECKS_ANY_SERVER = {
     const from = Math.max(first, Math.min(...after));
     await reader.reached(Math.max(...after));
     const sent = reader.ids.filter((id) => id >= from && id <= Math.max(...after)).reverse();
-    assert.deepEqual(after.filter((id) => id >= from), sent);
+    assert.deepEqual(
+      after.filter((id) => id >= from),
+      sent,
+    );
     assert.equal(watched.streamRequests.length, streams, 'the stream must stay open');
     reader.close();
     return [watched];
@@ -154,7 +164,10 @@ export const CHECKS_ANY_SERVER = {
     await watched.page.keyboard.press('p');
     const article = watched.page.locator('article:not([data-mood="unscored"])').first();
     await article.getByRole('button', { name: 'Details' }).click();
-    await article.getByText(/\d\.\d%/).first().waitFor();
+    await article
+      .getByText(/\d\.\d%/)
+      .first()
+      .waitFor();
     await watched.page.getByRole('button', { name: 'Resume' }).waitFor();
     return [watched];
   },
@@ -165,7 +178,10 @@ export const CHECKS_ANY_SERVER = {
     await watched.page.keyboard.press('p');
     const age = watched.page.locator('article time').first();
     const before = await age.textContent();
-    await watched.page.waitForFunction((old) => document.querySelector('article time')?.textContent !== old, before);
+    await watched.page.waitForFunction(
+      (old) => document.querySelector('article time')?.textContent !== old,
+      before,
+    );
     return [watched];
   },
 
@@ -239,7 +255,9 @@ export const CHECKS_ANY_SERVER = {
         });
         return result.violations.map((/** @type {any} */ violation) => ({
           id: violation.id,
-          nodes: violation.nodes.slice(0, 3).map((/** @type {any} */ node) => `${node.html} ${node.failureSummary}`),
+          nodes: violation.nodes
+            .slice(0, 3)
+            .map((/** @type {any} */ node) => `${node.html} ${node.failureSummary}`),
         }));
       });
       assert.deepEqual(faults, [], JSON.stringify(look));

@@ -22,7 +22,11 @@ let made = 0;
  */
 function postOf(text, more = {}) {
   made += 1;
-  const sentiment = { sentiment: 'neutral', confidence: 0.9, probabilities: { positive: 0.05, neutral: 0.9, negative: 0.05 } };
+  const sentiment = {
+    sentiment: 'neutral',
+    confidence: 0.9,
+    probabilities: { positive: 0.05, neutral: 0.9, negative: 0.05 },
+  };
   return {
     uri: `at://${DID}/app.bsky.feed.post/3test${made}`,
     author: DID,
@@ -48,18 +52,31 @@ export const CHECKS_MOCK_SERVER = {
       assert.equal(await card.locator('.text').textContent(), text);
       const isInside = await card.evaluate((element) => element.scrollWidth <= element.clientWidth + 1);
       assert.ok(isInside, `${text.slice(0, 20)} stays inside`);
-      assert.equal(await card.locator('.text').evaluate((element) => getComputedStyle(element).unicodeBidi), 'isolate');
+      assert.equal(
+        await card.locator('.text').evaluate((element) => getComputedStyle(element).unicodeBidi),
+        'isolate',
+      );
       await card.locator('.badge', { hasText: 'Neutral' }).waitFor();
     }
     assert.equal(await watched.page.locator('article img, article script, article b, article i').count(), 0);
     return [watched];
   },
 
-  'shows what is left of a post with broken fields, and counts what is no post': async ({ browser, mock }) => {
+  'shows what is left of a post with broken fields, and counts what is no post': async ({
+    browser,
+    mock,
+  }) => {
     const watched = await browser.open(mock.url);
     await watched.live();
     const id = mock.stream.publish(
-      postOf('still readable', { author: 42, sentiment: 'happy', topics: 7, language: {}, created_at: 'x', processed_at: null }),
+      postOf('still readable', {
+        author: 42,
+        sentiment: 'happy',
+        topics: 7,
+        language: {},
+        created_at: 'x',
+        processed_at: null,
+      }),
     );
     const card = watched.page.locator(`article[data-id="${id}"]`);
     await card.getByText('still readable').waitFor();
@@ -76,13 +93,22 @@ export const CHECKS_MOCK_SERVER = {
     await watched.page.getByText('Simulated posts. These are made up').waitFor();
     assert.equal(await watched.page.locator('article a').count(), 0);
 
-    mock.stream.source = { kind: 'jetstream', spec: 'jetstream', simulated: false, state: 'running', message: null };
+    mock.stream.source = {
+      kind: 'jetstream',
+      spec: 'jetstream',
+      simulated: false,
+      state: 'running',
+      message: null,
+    };
     const real = postOf('a real post');
     const id = mock.stream.publish(real);
     const broken = mock.stream.publish(postOf('a post from nowhere', { uri: 'javascript:alert(1)' }));
     const link = watched.page.locator(`article[data-id="${id}"] a`);
     await link.waitFor();
-    assert.equal(await link.getAttribute('href'), `https://bsky.app/profile/${DID}/post/${real.uri.split('/').at(-1)}`);
+    assert.equal(
+      await link.getAttribute('href'),
+      `https://bsky.app/profile/${DID}/post/${real.uri.split('/').at(-1)}`,
+    );
     assert.equal(await link.getAttribute('target'), '_blank');
     assert.equal(await link.getAttribute('rel'), 'noopener noreferrer');
     await watched.page.locator(`article[data-id="${broken}"]`).waitFor();
@@ -91,9 +117,18 @@ export const CHECKS_MOCK_SERVER = {
   },
 
   'says why the source no longer runs': async ({ browser, mock }) => {
-    mock.stream.source = { kind: 'file', spec: 'posts.jsonl', simulated: false, state: 'failed', message: 'line 7 is too long' };
+    mock.stream.source = {
+      kind: 'file',
+      spec: 'posts.jsonl',
+      simulated: false,
+      state: 'failed',
+      message: 'line 7 is too long',
+    };
     const watched = await browser.open(mock.url);
-    await watched.page.getByTestId('source').getByText('The source has failed. line 7 is too long.').waitFor();
+    await watched.page
+      .getByTestId('source')
+      .getByText('The source has failed. line 7 is too long.')
+      .waitFor();
     return [watched];
   },
 
@@ -132,7 +167,10 @@ export const CHECKS_MOCK_SERVER = {
     await watched.page.getByRole('button', { name: 'All', exact: true }).click();
     const newest = Math.max(...(await watched.shownIds()));
     mock.stream.disconnectAll();
-    await watched.page.getByText(/Reconnecting/).first().waitFor();
+    await watched.page
+      .getByText(/Reconnecting/)
+      .first()
+      .waitFor();
     for (let count = 0; count < 30; count += 1) {
       mock.stream.publish(postOf(`while away ${count}`));
     }
@@ -141,7 +179,10 @@ export const CHECKS_MOCK_SERVER = {
     const request = watched.streamRequests.at(-1);
     assert.match((await request?.allHeaders())?.['last-event-id'] ?? '', /^\d+$/);
     const ids = (await watched.shownIds()).filter((id) => id >= newest && id <= last);
-    assert.deepEqual(ids, Array.from({ length: last - newest + 1 }, (_, index) => last - index));
+    assert.deepEqual(
+      ids,
+      Array.from({ length: last - newest + 1 }, (_, index) => last - index),
+    );
     await watched.live();
     return [watched];
   },
@@ -163,8 +204,14 @@ export const CHECKS_MOCK_SERVER = {
     const watched = await browser.open(first.url);
     await watched.live();
     await first.stop();
-    await watched.page.getByTestId('loss').getByText(/can\u2019t be reached|ended the connection/).waitFor();
-    await watched.page.getByText(/next try in \d+ s/i).first().waitFor();
+    await watched.page
+      .getByTestId('loss')
+      .getByText(/can\u2019t be reached|ended the connection/)
+      .waitFor();
+    await watched.page
+      .getByText(/next try in \d+ s/i)
+      .first()
+      .waitFor();
     const second = await startMockServer({ port: Number(new URL(first.url).port), ratePerS: 10, dist });
     await watched.live();
     await second.stop();
@@ -173,7 +220,10 @@ export const CHECKS_MOCK_SERVER = {
 
   'says when the server refuses a filter, and offers to clear it': async ({ browser, mock }) => {
     const watched = await browser.open(`${mock.url}/?topic=unheard_of`);
-    await watched.page.getByTestId('loss').getByText('refuses this filter: unknown topic unheard_of').waitFor();
+    await watched.page
+      .getByTestId('loss')
+      .getByText('refuses this filter: unknown topic unheard_of')
+      .waitFor();
     await watched.page.getByTestId('loss').getByRole('button', { name: 'Clear filters' }).click();
     await watched.live();
     assert.equal(new URL(watched.page.url()).search, '');

@@ -21,7 +21,11 @@ describe('columns', () => {
   });
 
   test('have no holes: a bucket that was left out is an empty column', () => {
-    const columns = columnsOf([bucketAt(1000, 1), bucketAt(1010, 2)], { nowS: 1020, rangeS: 300, bucketS: 5 });
+    const columns = columnsOf([bucketAt(1000, 1), bucketAt(1010, 2)], {
+      nowS: 1020,
+      rangeS: 300,
+      bucketS: 5,
+    });
     expect(columns.map(({ startS, positive }) => [startS, positive])).toEqual([
       [1000, 1],
       [1005, 0],
@@ -50,7 +54,9 @@ describe('columns', () => {
     const buckets = Array.from({ length: 720 }, (_, index) => bucketAt(10 + index * 5, 50));
     const columns = columnsOf(buckets, { nowS: 3613, rangeS: 3600, bucketS: 5 });
     expect(columns[0]).toMatchObject({ startS: 10, endS: 20 });
-    expect(new Set(columns.slice(0, -1).map((column) => heightOf(column, 'positive', 'rate')))).toEqual(new Set([10]));
+    expect(new Set(columns.slice(0, -1).map((column) => heightOf(column, 'positive', 'rate')))).toEqual(
+      new Set([10]),
+    );
   });
 
   test('a share counts the scored posts only, and is 0 where there are none', () => {
@@ -83,7 +89,11 @@ describe('columns', () => {
   });
 
   test('are found by time', () => {
-    const columns = columnsOf([bucketAt(1000, 1), bucketAt(1005, 1)], { nowS: 1008, rangeS: 300, bucketS: 5 });
+    const columns = columnsOf([bucketAt(1000, 1), bucketAt(1005, 1)], {
+      nowS: 1008,
+      rangeS: 300,
+      bucketS: 5,
+    });
     expect([900, 1000, 1004.9, 1005, 9999].map((timeS) => columnAt(columns, timeS))).toEqual([0, 0, 0, 1, 1]);
   });
 });

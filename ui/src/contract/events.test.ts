@@ -15,7 +15,10 @@ describe('readStreamEvent', () => {
       post: { text: 'hi' },
     });
     expect(readStreamEvent('deleted', null, '{"uri":"at://x"}')).toEqual({ kind: 'deleted', uri: 'at://x' });
-    expect(readStreamEvent('dropped', null, '{"count":12,"total":40}')).toEqual({ kind: 'dropped', count: 12 });
+    expect(readStreamEvent('dropped', null, '{"count":12,"total":40}')).toEqual({
+      kind: 'dropped',
+      count: 12,
+    });
     expect(readStreamEvent('gap', null, '{"from":10,"to":90,"reason":"expired"}')).toEqual({
       kind: 'gap',
       from: 10,

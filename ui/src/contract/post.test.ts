@@ -115,9 +115,7 @@ describe('readPost', () => {
 
 describe('postPage', () => {
   test('links a post that exists on Bluesky', () => {
-    expect(postPage(FULL.uri)).toBe(
-      'https://bsky.app/profile/did:plc:abcdefghijklmnopqrstuvwx/post/3kabc',
-    );
+    expect(postPage(FULL.uri)).toBe('https://bsky.app/profile/did:plc:abcdefghijklmnopqrstuvwx/post/3kabc');
     expect(postPage('at://did:web:example.com/app.bsky.feed.post/3k')).toBe(
       'https://bsky.app/profile/did:web:example.com/post/3k',
     );

@@ -142,7 +142,8 @@ function readTopics(value: unknown): readonly string[] {
 }
 
 // https://atproto.com/specs/did and /record-key: only these characters, and no other collection.
-const POST_URI = /^at:\/\/(did:[a-z]+:[A-Za-z0-9._:%-]*[A-Za-z0-9._-])\/app\.bsky\.feed\.post\/([A-Za-z0-9._~:-]{1,512})$/;
+const POST_URI =
+  /^at:\/\/(did:[a-z]+:[A-Za-z0-9._:%-]*[A-Za-z0-9._-])\/app\.bsky\.feed\.post\/([A-Za-z0-9._~:-]{1,512})$/;
 
 /** The post's page on bsky.app; null where the address is not exactly that of a Bluesky post. */
 export function postPage(uri: string | null): string | null {

@@ -34,7 +34,12 @@ export function asText(value: unknown, maxChars: number): string | null {
     return value.toWellFormed();
   }
   // `toWellFormed` mends a pair of surrogates that the cut has split.
-  return value.slice(0, maxChars - 1).toWellFormed().replace(/\uFFFD$/, '') + '…';
+  return (
+    value
+      .slice(0, maxChars - 1)
+      .toWellFormed()
+      .replace(/\uFFFD$/, '') + '…'
+  );
 }
 
 /** The value as a finite number; null where it is none. */

@@ -188,7 +188,10 @@ test('whatever happens: bounded, unique, newest first, and every post accounted 
     fc.record({ kind: fc.constant('again' as const), back: fc.nat(300) }),
     fc.record({ kind: fc.constant('flush' as const), ms: fc.nat(2000) }),
     fc.record({ kind: fc.constantFrom('pause' as const, 'resume' as const) }),
-    fc.record({ kind: fc.constant('pace' as const), pace: fc.constantFrom('calm' as const, 'every' as const) }),
+    fc.record({
+      kind: fc.constant('pace' as const),
+      pace: fc.constantFrom('calm' as const, 'every' as const),
+    }),
   );
   fc.assert(
     fc.property(fc.array(operation, { maxLength: 60 }), (operations) => {

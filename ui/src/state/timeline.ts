@@ -35,9 +35,7 @@ export class Timeline {
       this.buckets = withoutOld([...this.buckets, bucket]);
       return last !== undefined;
     }
-    this.buckets = this.buckets.map((known) =>
-      known.t === bucket.t ? laterOf(known, bucket) : known,
-    );
+    this.buckets = this.buckets.map((known) => (known.t === bucket.t ? laterOf(known, bucket) : known));
     return false;
   }
 }

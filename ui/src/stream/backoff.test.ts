@@ -3,7 +3,13 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 
-import { BACKOFF_FIRST_MS, BACKOFF_LONGEST_MS, backoffMs, RETRY_AFTER_LONGEST_MS, retryAfterMs } from './backoff';
+import {
+  BACKOFF_FIRST_MS,
+  BACKOFF_LONGEST_MS,
+  backoffMs,
+  RETRY_AFTER_LONGEST_MS,
+  retryAfterMs,
+} from './backoff';
 
 describe('backoffMs', () => {
   test('doubles up to the longest', () => {

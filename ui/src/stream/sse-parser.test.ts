@@ -36,7 +36,11 @@ describe('SseParser', () => {
   });
 
   test('takes CR, LF and CR LF, and a byte order mark at the start', () => {
-    expect(parse('\uFEFFdata: a\r\rdata: b\r\n\r\ndata: c\n\n').map(({ data }) => data)).toEqual(['a', 'b', 'c']);
+    expect(parse('\uFEFFdata: a\r\rdata: b\r\n\r\ndata: c\n\n').map(({ data }) => data)).toEqual([
+      'a',
+      'b',
+      'c',
+    ]);
     expect(parse('data: a\r', '\n\r', '\n', 'data: b\n\n').map(({ data }) => data)).toEqual(['a', 'b']);
   });
 
@@ -75,7 +79,9 @@ describe('SseParser', () => {
     fc.assert(
       fc.property(stream, cuts, (text, places) => {
         const sorted = [...places].map((place) => Math.min(place, text.length)).sort((a, b) => a - b);
-        const pieces = [...sorted, text.length].map((place, index) => text.slice(sorted[index - 1] ?? 0, place));
+        const pieces = [...sorted, text.length].map((place, index) =>
+          text.slice(sorted[index - 1] ?? 0, place),
+        );
         expect(parse(...pieces)).toEqual(parse(text));
       }),
     );

@@ -60,7 +60,10 @@ export function uriOf(sequence: number): string {
 }
 
 /** The smallest `stats` event. */
-export function statsOf(nowMs: number, more: Readonly<Record<string, unknown>> = {}): Record<string, unknown> {
+export function statsOf(
+  nowMs: number,
+  more: Readonly<Record<string, unknown>> = {},
+): Record<string, unknown> {
   const moods = { positive: 1, neutral: 2, negative: 3, unscored: 4 };
   return { now_ms: nowMs, window_s: 60, moods, ...more };
 }
@@ -73,7 +76,8 @@ export class FakeServer implements DashboardWorld {
   readonly historyUrls: string[] = [];
   readonly pushedQueries: string[] = [];
   /** How the next request for the stream is answered. */
-  answer: 'stream' | 'unreachable' | { status: number; body: string; headers?: Record<string, string> } = 'stream';
+  answer: 'stream' | 'unreachable' | { status: number; body: string; headers?: Record<string, string> } =
+    'stream';
   history: unknown = { bucket_s: 5, buckets: [] };
 
   async fetch(url: string, init: RequestInit): Promise<Response> {

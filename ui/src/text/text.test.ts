@@ -55,7 +55,11 @@ describe('times', () => {
   });
 
   test('a span is in words', () => {
-    expect([45_000, 38 * 60_000, 9 * 3_600_000].map(formatSpan)).toEqual(['45 seconds', '38 minutes', '9 hours']);
+    expect([45_000, 38 * 60_000, 9 * 3_600_000].map(formatSpan)).toEqual([
+      '45 seconds',
+      '38 minutes',
+      '9 hours',
+    ]);
   });
 });
 
@@ -86,7 +90,9 @@ describe('the connection', () => {
 
   test('is told in words, with a countdown', () => {
     expect(connectionText({ kind: 'live' }, 0)).toBe('Live');
-    expect(connectionText({ kind: 'waiting', loss, retryAtMs: 2_500, failures: 1 }, 0)).toBe('Reconnecting in 3 s');
+    expect(connectionText({ kind: 'waiting', loss, retryAtMs: 2_500, failures: 1 }, 0)).toBe(
+      'Reconnecting in 3 s',
+    );
     expect(connectionText({ kind: 'waiting', loss, retryAtMs: 9_000, failures: 3 }, 0)).toBe(
       'Disconnected, next try in 9 s',
     );
@@ -103,13 +109,21 @@ describe('the connection', () => {
     expect(lossText({ kind: 'refused', status: 400, message: 'unknown topic x' })).toBe(
       'The server refuses this filter: unknown topic x.',
     );
-    expect(lossText({ kind: 'refused', status: 502, message: null })).toBe('The server answers with error 502.');
+    expect(lossText({ kind: 'refused', status: 502, message: null })).toBe(
+      'The server answers with error 502.',
+    );
     expect(lossText({ kind: 'refused', status: 200, message: null })).toContain('Something else');
   });
 });
 
 describe('the source', () => {
-  const running: Source = { kind: 'jetstream', spec: 'wss://example.com', simulated: false, state: 'running', message: null };
+  const running: Source = {
+    kind: 'jetstream',
+    spec: 'wss://example.com',
+    simulated: false,
+    state: 'running',
+    message: null,
+  };
 
   test('is named', () => {
     expect(sourceLine(running)).toEqual({
