@@ -103,6 +103,12 @@ pub trait Source: Send {
     /// What this source is.
     fn description(&self) -> &Description;
 
+    /// What it has counted since it was opened, beside its items: names in the way of metrics,
+    /// such as `ops_skipped`, with what they have come to.
+    fn counters(&self) -> Vec<(&'static str, u64)> {
+        Vec::new()
+    }
+
     /// The next items, at least one and at most `max`, in order; waits for them. `None` at the
     /// end. Dropping the future loses nothing: what was not returned comes with the next call.
     async fn next(&mut self, max: usize) -> Result<Option<Vec<Item>>, SourceError>;

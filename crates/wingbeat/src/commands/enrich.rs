@@ -8,6 +8,7 @@ use std::{
     sync::Arc,
 };
 
+use base64::prelude::{BASE64_STANDARD as BASE64, Engine as _};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 use tokio::sync::oneshot;
@@ -202,7 +203,7 @@ fn dead_line(line: &Line, cause: &DeadCause) -> Vec<u8> {
     match std::str::from_utf8(&line.bytes) {
         Ok(text) => letter["original"] = text.into(),
         Err(_) => {
-            letter["original_base64"] = data_encoding::BASE64.encode(&line.bytes).into();
+            letter["original_base64"] = BASE64.encode(&line.bytes).into();
         }
     }
     letter.to_string().into_bytes()

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use base64::prelude::{BASE64_STANDARD as BASE64, Engine as _};
 use serde_json::{Value, json};
 use wingbeat_log::{ConsumerInfo, LogError, Start, Stored, StreamInfo};
 use wingbeat_ops::{config::Span, logging, shutdown};
@@ -172,7 +173,7 @@ pub(crate) fn record_json(stored: &Stored) -> Value {
     } else if let Ok(text) = std::str::from_utf8(&record.payload) {
         json["text"] = text.into();
     } else {
-        json["base64"] = data_encoding::BASE64.encode(&record.payload).into();
+        json["base64"] = BASE64.encode(&record.payload).into();
     }
     json
 }

@@ -1,0 +1,228 @@
+//! Commits: what a `#commit` frame says happened in one repository.
+//!
+//! Of a hundred commits some ten carry a post. So a commit is taken apart as far as it takes to
+//! see that it is sound CBOR and where everything lies; what lies there is read when asked for.
+
+use crate::{
+    car::{BlockError, Car},
+    cbor::Reader,
+    cid::Cid,
+    decode::{DecodeError, InField as _, limit, parse_tid, read_seq, utf8},
+    syntax::{Did, RecordPath},
+    tid::Tid,
+};
+
+/// The longest `blocks` of a commit, in bytes (the `subscribeRepos` lexicon).
+pub const BLOCKS_BYTES_MAX: usize = 2_000_000;
+
+/// The most operations of a commit (the sync specification).
+pub const OPS_MAX: usize = 200;
+
+/// The longest record, in bytes (the sync specification).
+pub const RECORD_BYTES_MAX: usize = 1_000_000;
+
+/// A commit of one repository.
+///
+/// What is a method that can fail has not been looked at yet: only that it is a text.
+#[derive(Debug, Clone, Copy)]
+pub struct Commit<'a> {
+    /// The position in this server's stream.
+    pub seq: u64,
+    /// A CAR of the records that were written, and of the tree's nodes that changed.
+    pub blocks: &'a [u8],
+    /// The name of the signed commit object.
+    pub commit: Cid,
+    /// The root of the repository's tree before this commit, where it is told.
+    pub prev_data: Option<Cid>,
+    ops: Ops<'a>,
+    repo: &'a [u8],
+    rev: &'a [u8],
+    since: Option<&'a [u8]>,
+    time: &'a [u8],
+}
+
+/// What an operation does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    /// A new record.
+    Create,
+    /// A record has new content.
+    Update,
+    /// A record is gone.
+    Delete,
+}
+
+/// One operation of a commit.
+///
+/// Its path has not been looked at yet: only that it is a text.
+#[derive(Debug, Clone, Copy)]
+pub struct Op<'a> {
+    /// What it does.
+    pub action: Action,
+    /// The name of the record's new content. `None` for a deletion, and only for that.
+    pub cid: Option<Cid>,
+    path: &'a [u8],
+}
+
+/// The operations of a commit that are still to be read.
+///
+/// An operation that can't be understood is an error of its own; the ones behind it still come.
+#[derive(Debug, Clone, Copy)]
+pub struct Ops<'a> {
+    reader: Reader<'a>,
+    left: usize,
+}
+
+impl<'a> Commit<'a> {
+    pub(crate) fn read(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
+        let (mut seq, mut blocks, mut ops) = (None, None, None);
+        let (mut repo, mut rev, mut since, mut time) = (None, None, None, None);
+        let (mut commit, mut prev_data) = (None, None);
+        let mut entries = reader.map()?;
+        while let Some(key) = entries.next_key(reader)? {
+            match key {
+                b"ops" => ops = Some(Ops::read(reader)?),
+                b"rev" => rev = Some(reader.text_bytes().in_field("rev")?),
+                b"seq" => seq = Some(read_seq(reader)?),
+                b"repo" => repo = Some(reader.text_bytes().in_field("repo")?),
+                b"time" => time = Some(reader.text_bytes().in_field("time")?),
+                b"since" if reader.take_null() => {}
+                b"since" => since = Some(reader.text_bytes().in_field("since")?),
+                b"blocks" => blocks = Some(reader.bytes().in_field("blocks")?),
+                b"commit" => commit = Some(reader.link().in_field("commit")?),
+                b"prevData" => prev_data = reader.link_or_null().in_field("prevData")?,
+                // `blobs`, `rebase` and `tooBig` are still sent, and mean nothing any more.
+                _ => reader.skip()?,
+            }
+        }
+        let blocks = blocks.in_field("blocks")?;
+        limit("bytes of `blocks`", blocks.len(), BLOCKS_BYTES_MAX)?;
+        Ok(Self {
+            seq: seq.in_field("seq")?,
+            blocks,
+            commit: commit.in_field("commit")?,
+            prev_data,
+            ops: ops.in_field("ops")?,
+            repo: repo.in_field("repo")?,
+            rev: rev.in_field("rev")?,
+            since,
+            time: time.in_field("time")?,
+        })
+    }
+
+    /// Whose repository.
+    pub fn repo(&self) -> Result<Did<'a>, DecodeError> {
+        Did::parse(utf8(self.repo, "repo")?).in_field("repo")
+    }
+
+    /// The revision: the repository's own clock.
+    pub fn rev(&self) -> Result<Tid, DecodeError> {
+        parse_tid(self.rev, "rev")
+    }
+
+    /// The revision before it; `None` for a new repository.
+    pub fn since(&self) -> Result<Option<Tid>, DecodeError> {
+        self.since.map(|since| parse_tid(since, "since")).transpose()
+    }
+
+    /// When the server received it, as it writes it.
+    pub fn time(&self) -> Result<&'a str, DecodeError> {
+        utf8(self.time, "time")
+    }
+
+    /// The operations in order.
+    pub fn ops(&self) -> Ops<'a> {
+        self.ops
+    }
+
+    /// The bytes of a record that an operation names, with their hash checked.
+    pub fn record(&self, cid: &Cid) -> Result<&'a [u8], BlockError> {
+        let record = Car::parse(self.blocks)?.find_verified(cid)?;
+        if record.len() > RECORD_BYTES_MAX {
+            return Err(BlockError::TooLarge { size: record.len(), max: RECORD_BYTES_MAX });
+        }
+        Ok(record)
+    }
+}
+
+impl<'a> Ops<'a> {
+    /// Takes note of where the operations lie, and passes over them.
+    fn read(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
+        let mut first = *reader;
+        reader.skip().in_field("ops")?;
+        let left = first.array().in_field("ops")?;
+        limit("operations", left, OPS_MAX)?;
+        Ok(Self { reader: first, left })
+    }
+}
+
+impl<'a> Iterator for Ops<'a> {
+    type Item = Result<Op<'a>, DecodeError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.left = self.left.checked_sub(1)?;
+        let start = self.reader;
+        let op = Op::read(&mut self.reader);
+        if op.is_err() {
+            self.reader = start;
+            // It was passed over once already, so this does not fail; if it did, the place of the
+            // next operation would be unknown.
+            if self.reader.skip().is_err() {
+                self.left = 0;
+            }
+        }
+        Some(op)
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (self.left, Some(self.left))
+    }
+}
+
+impl ExactSizeIterator for Ops<'_> {}
+
+impl<'a> Op<'a> {
+    fn read(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
+        let (mut action, mut path, mut cid) = (None, None, None);
+        let mut entries = reader.map()?;
+        while let Some(key) = entries.next_key(reader)? {
+            match key {
+                b"action" => action = Some(Action::read(reader)?),
+                b"path" => path = Some(reader.text_bytes().in_field("path")?),
+                b"cid" => cid = reader.link_or_null().in_field("cid")?,
+                _ => reader.skip()?,
+            }
+        }
+        let action = action.in_field("action")?;
+        let cid = match action {
+            Action::Delete => None,
+            Action::Create | Action::Update => Some(cid.in_field("cid")?),
+        };
+        Ok(Self { action, cid, path: path.in_field("path")? })
+    }
+
+    /// Whether it is about a record of this collection. It is cheap, to pass over what is not
+    /// wanted.
+    pub fn is_in(&self, collection: &str) -> bool {
+        let key = self.path.strip_prefix(collection.as_bytes());
+        key.is_some_and(|key| key.first() == Some(&b'/'))
+    }
+
+    /// The place of the record in its repository.
+    pub fn path(&self) -> Result<RecordPath<'a>, DecodeError> {
+        RecordPath::parse(utf8(self.path, "path")?).in_field("path")
+    }
+}
+
+impl Action {
+    fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        match reader.text_bytes().in_field("action")? {
+            b"create" => Ok(Self::Create),
+            b"update" => Ok(Self::Update),
+            b"delete" => Ok(Self::Delete),
+            _ => {
+                Err(DecodeError::Value { field: "action", problem: "not create, update or delete" })
+            }
+        }
+    }
+}

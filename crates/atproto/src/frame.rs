@@ -1,0 +1,270 @@
+//! Frames of `com.atproto.sync.subscribeRepos`: one websocket message each, of two DRISL objects,
+//! a header and a payload. <https://atproto.com/specs/event-stream>, <https://atproto.com/specs/sync>
+
+use crate::{
+    cbor::{EncodeError, Reader, Value},
+    commit::Commit,
+    decode::{
+        DecodeError, InField as _, limit, read_did, read_optional_text, read_seq, read_tid, utf8,
+    },
+    syntax::Did,
+    tid::Tid,
+};
+
+/// The longest frame that is accepted, in bytes: 5 MB, the limit of the event-stream
+/// specification.
+pub const FRAME_BYTES_MAX: usize = 5_000_000;
+
+/// One frame.
+#[derive(Debug, Clone)]
+pub enum Frame<'a> {
+    /// Records of a repository were created, updated or deleted.
+    Commit(Commit<'a>),
+    /// A repository has a new state that no commit leads to.
+    Sync(Sync<'a>),
+    /// An account's identity may have changed.
+    Identity(Identity<'a>),
+    /// An account's hosting status may have changed.
+    Account(Account<'a>),
+    /// The server says something about the stream.
+    Info(Info<'a>),
+    /// The server gives up on this stream, and closes it.
+    Error(StreamError<'a>),
+    /// Something that a later version of the protocol has. To be passed over, says the
+    /// specification; its payload is known to be sound CBOR.
+    Unknown {
+        /// The operation: 1 for a message.
+        op: i64,
+        /// The kind of message.
+        kind: Option<&'a str>,
+    },
+}
+
+/// A repository has a new state that no commit leads to: what is known of it is outdated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sync<'a> {
+    /// The position in this server's stream.
+    pub seq: u64,
+    /// The repository.
+    pub did: Did<'a>,
+    /// The new revision.
+    pub rev: Tid,
+    /// When the server received it, as it writes it.
+    pub time: &'a str,
+    /// A CAR that holds the signed commit object and nothing else.
+    pub blocks: &'a [u8],
+}
+
+/// An account's identity (its DID document or handle) may have changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Identity<'a> {
+    /// The position in this server's stream.
+    pub seq: u64,
+    /// The account.
+    pub did: Did<'a>,
+    /// When the server received it, as it writes it.
+    pub time: &'a str,
+    /// The handle, where it is told. It is not verified.
+    pub handle: Option<&'a str>,
+}
+
+/// An account's hosting status on this server may have changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Account<'a> {
+    /// The position in this server's stream.
+    pub seq: u64,
+    /// The account.
+    pub did: Did<'a>,
+    /// When the server received it, as it writes it.
+    pub time: &'a str,
+    /// Whether the repository is served.
+    pub active: bool,
+    /// Why it is not, such as `deleted` or `takendown`.
+    pub status: Option<&'a str>,
+}
+
+/// The server says something about the stream, such as `OutdatedCursor`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Info<'a> {
+    /// What, as a word.
+    pub name: &'a str,
+    /// What, for people.
+    pub message: Option<&'a str>,
+}
+
+/// The server gives up on this stream, such as for `ConsumerTooSlow`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StreamError<'a> {
+    /// Why, as a word.
+    pub error: &'a str,
+    /// Why, for people.
+    pub message: Option<&'a str>,
+}
+
+/// Why a frame can't be understood.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{part}: {error}")]
+pub struct FrameError {
+    /// The part of the frame: `frame`, `header`, or the kind of its payload.
+    pub part: &'static str,
+    /// What is wrong with it. Offsets count from the start of the frame.
+    pub error: DecodeError,
+}
+
+impl<'a> Frame<'a> {
+    /// Reads a frame. Of a commit, only what tells whether one wants to know more: its operations
+    /// come out of [`Commit::ops`], its records out of [`Commit::record`].
+    pub fn decode(frame: &'a [u8]) -> Result<Self, FrameError> {
+        let at = |part| move |error: DecodeError| FrameError { part, error };
+        limit("bytes", frame.len(), FRAME_BYTES_MAX).map_err(at("frame"))?;
+        let mut reader = Reader::new(frame);
+        let (op, kind) = read_header(&mut reader).map_err(at("header"))?;
+        let payload = &mut reader;
+        let decoded = match (op, kind) {
+            (1, Some(b"#commit")) => Self::Commit(Commit::read(payload).map_err(at("#commit"))?),
+            (1, Some(b"#sync")) => Self::Sync(Sync::read(payload).map_err(at("#sync"))?),
+            (1, Some(b"#identity")) => {
+                Self::Identity(Identity::read(payload).map_err(at("#identity"))?)
+            }
+            (1, Some(b"#account")) => {
+                Self::Account(Account::read(payload).map_err(at("#account"))?)
+            }
+            (1, Some(b"#info")) => Self::Info(Info::read(payload).map_err(at("#info"))?),
+            (-1, _) => Self::Error(StreamError::read(payload).map_err(at("error"))?),
+            _ => {
+                payload.skip().map_err(|error| at("payload")(error.into()))?;
+                let kind = kind.map(|kind| utf8(kind, "t")).transpose().map_err(at("header"))?;
+                Self::Unknown { op, kind }
+            }
+        };
+        reader.end().map_err(|error| at("frame")(error.into()))?;
+        Ok(decoded)
+    }
+}
+
+/// The operation and the kind. The kind is known to be a text, not that it is UTF-8.
+fn read_header<'a>(reader: &mut Reader<'a>) -> Result<(i64, Option<&'a [u8]>), DecodeError> {
+    let (mut op, mut kind) = (None, None);
+    let mut entries = reader.map()?;
+    while let Some(key) = entries.next_key(reader)? {
+        match key {
+            b"t" => kind = Some(reader.text_bytes().in_field("t")?),
+            b"op" => op = Some(reader.integer().in_field("op")?),
+            _ => reader.skip()?,
+        }
+    }
+    let op = op.in_field("op")?;
+    if op == 1 && kind.is_none() {
+        return Err(DecodeError::Missing("t"));
+    }
+    Ok((op, kind))
+}
+
+impl<'a> Sync<'a> {
+    fn read(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
+        let (mut seq, mut did, mut rev, mut time, mut blocks) = (None, None, None, None, None);
+        let mut entries = reader.map()?;
+        while let Some(key) = entries.next_key(reader)? {
+            match key {
+                b"did" => did = Some(read_did(reader, "did")?),
+                b"rev" => rev = Some(read_tid(reader, "rev")?),
+                b"seq" => seq = Some(read_seq(reader)?),
+                b"time" => time = Some(reader.text().in_field("time")?),
+                b"blocks" => blocks = Some(reader.bytes().in_field("blocks")?),
+                _ => reader.skip()?,
+            }
+        }
+        Ok(Self {
+            seq: seq.in_field("seq")?,
+            did: did.in_field("did")?,
+            rev: rev.in_field("rev")?,
+            time: time.in_field("time")?,
+            blocks: blocks.in_field("blocks")?,
+        })
+    }
+}
+
+impl<'a> Identity<'a> {
+    fn read(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
+        let (mut seq, mut did, mut time, mut handle) = (None, None, None, None);
+        let mut entries = reader.map()?;
+        while let Some(key) = entries.next_key(reader)? {
+            match key {
+                b"did" => did = Some(read_did(reader, "did")?),
+                b"seq" => seq = Some(read_seq(reader)?),
+                b"time" => time = Some(reader.text().in_field("time")?),
+                b"handle" => handle = read_optional_text(reader, "handle")?,
+                _ => reader.skip()?,
+            }
+        }
+        Ok(Self {
+            seq: seq.in_field("seq")?,
+            did: did.in_field("did")?,
+            time: time.in_field("time")?,
+            handle,
+        })
+    }
+}
+
+impl<'a> Account<'a> {
+    fn read(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
+        let (mut seq, mut did, mut time) = (None, None, None);
+        let (mut active, mut status) = (None, None);
+        let mut entries = reader.map()?;
+        while let Some(key) = entries.next_key(reader)? {
+            match key {
+                b"did" => did = Some(read_did(reader, "did")?),
+                b"seq" => seq = Some(read_seq(reader)?),
+                b"time" => time = Some(reader.text().in_field("time")?),
+                b"active" => active = Some(reader.bool().in_field("active")?),
+                b"status" => status = read_optional_text(reader, "status")?,
+                _ => reader.skip()?,
+            }
+        }
+        Ok(Self {
+            seq: seq.in_field("seq")?,
+            did: did.in_field("did")?,
+            time: time.in_field("time")?,
+            active: active.in_field("active")?,
+            status,
+        })
+    }
+}
+
+impl<'a> Info<'a> {
+    fn read(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
+        let (name, message) = read_word_and_message(reader, "name")?;
+        Ok(Self { name, message })
+    }
+}
+
+impl<'a> StreamError<'a> {
+    fn read(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
+        let (error, message) = read_word_and_message(reader, "error")?;
+        Ok(Self { error, message })
+    }
+}
+
+fn read_word_and_message<'a>(
+    reader: &mut Reader<'a>,
+    word_field: &'static str,
+) -> Result<(&'a str, Option<&'a str>), DecodeError> {
+    let (mut word, mut message) = (None, None);
+    let mut entries = reader.map()?;
+    while let Some(key) = entries.next_key(reader)? {
+        match key {
+            b"message" => message = read_optional_text(reader, "message")?,
+            key if key == word_field.as_bytes() => word = Some(reader.text().in_field(word_field)?),
+            _ => reader.skip()?,
+        }
+    }
+    Ok((word.in_field(word_field)?, message))
+}
+
+/// Writes a message frame: for simulators and tests.
+pub fn encode(kind: &str, payload: &Value<'_>) -> Result<Vec<u8>, EncodeError> {
+    let header = Value::Map(vec![("op", Value::Integer(1)), ("t", Value::Text(kind))]);
+    let mut frame = header.encode()?;
+    frame.extend_from_slice(&payload.encode()?);
+    Ok(frame)
+}

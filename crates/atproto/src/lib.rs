@@ -1,0 +1,34 @@
+//! AT Protocol bytes: what the firehose sends, taken apart and checked.
+//!
+//! Floor 1: no I/O, no clock, and no other crate of the workspace. Whatever comes in is hostile;
+//! nothing here panics on it, and nothing takes more memory than a few times its size.
+//!
+//! - [`cbor`]: DRISL-CBOR, read in place and written
+//! - [`Cid`], [`Tid`], [`Did`], [`Nsid`], [`RecordKey`], [`RecordUri`]: the names of things
+//! - [`car`]: blocks behind their CIDs
+//! - [`frame`]: one message of the firehose; [`Commit`] is the one that carries records
+//! - [`Post`], [`to_json`]: what is in a record
+
+pub mod car;
+pub mod cbor;
+mod cid;
+mod commit;
+mod decode;
+pub mod frame;
+mod json;
+mod post;
+mod syntax;
+mod tid;
+
+pub use car::{BlockError, Car, CarError};
+pub use cid::{CID_BYTES, CID_TEXT_BYTES, Cid, CidError, Codec};
+pub use commit::{Action, BLOCKS_BYTES_MAX, Commit, OPS_MAX, Op, Ops, RECORD_BYTES_MAX};
+pub use decode::DecodeError;
+pub use frame::{FRAME_BYTES_MAX, Frame, FrameError};
+pub use json::to_json;
+pub use post::{POST_COLLECTION, Post, Reply};
+pub use syntax::{
+    DID_BYTES_MAX, Did, NSID_BYTES_MAX, Nsid, RECORD_KEY_BYTES_MAX, RecordKey, RecordPath,
+    RecordUri, SyntaxError,
+};
+pub use tid::{TID_TEXT_BYTES, Tid, TidError};

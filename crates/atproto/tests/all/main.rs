@@ -1,0 +1,13 @@
+//! Tests of the whole crate through its public interface.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "tests fail by panicking, and say what they skip"
+)]
+
+mod common;
+mod frames;
+mod hostile;
+mod recording;
+mod vectors;

@@ -1,0 +1,148 @@
+//! Sources by name: how they are written, and the list of them all.
+
+use std::{fmt, path::PathBuf};
+
+use crate::{
+    FileSource, FramesSource, InputPath, Pace, Source, SourceError,
+    simulator::{Settings, SimulatorSource},
+};
+
+/// How sources are written, for messages.
+const HOW_TO_WRITE: &str = "write file:PATH, file:- for standard input, frames:PATH for recorded \
+                            firehose frames, or simulator for made-up posts";
+
+/// The names of the sources.
+const KINDS: [&str; 3] = ["file", "frames", "simulator"];
+
+/// Which source to open.
+#[derive(Debug, Clone, PartialEq)]
+pub enum SourceSpec {
+    /// JSON lines.
+    File(InputPath),
+    /// Recorded firehose frames.
+    Frames(InputPath),
+    /// Made-up posts.
+    Simulator(Settings),
+}
+
+/// What may be asked of any source.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct OpenOptions {
+    /// Go on behind this position, which an item of the same source had.
+    pub resume: Option<u64>,
+    /// At most so many items per second. The simulator takes it instead of its own rate.
+    pub rate: Option<f64>,
+}
+
+impl SourceSpec {
+    /// Reads a spec such as `file:posts.jsonl.gz`. The error says how to write it.
+    pub fn parse(text: &str) -> Result<Self, SourceError> {
+        let (kind, rest) = match text.split_once(':') {
+            Some((kind, rest)) => (kind, Some(rest)),
+            None => (text, None),
+        };
+        match (kind, rest) {
+            ("file", rest) => Ok(Self::File(parse_path(kind, rest)?)),
+            ("frames", rest) => Ok(Self::Frames(parse_path(kind, rest)?)),
+            ("simulator", rest) => Ok(Self::Simulator(Settings::parse(rest.unwrap_or(""))?)),
+            ("", _) => Err(SourceError::Spec(format!("no source is named: {HOW_TO_WRITE}"))),
+            (kind, _) => Err(SourceError::Spec(unknown_kind(text, kind))),
+        }
+    }
+}
+
+/// Opens a source. It blocks for as long as opening a file and reading its beginning takes; with
+/// a position to resume at, for as long as reading up to it takes.
+pub fn open(spec: &SourceSpec, options: &OpenOptions) -> Result<Box<dyn Source>, SourceError> {
+    let pace = || options.rate.map(Pace::new).transpose();
+    Ok(match spec {
+        SourceSpec::File(path) => Box::new(FileSource::open(path, options.resume, pace()?)?),
+        SourceSpec::Frames(path) => Box::new(FramesSource::open(path, options.resume, pace()?)?),
+        SourceSpec::Simulator(settings) => {
+            let mut settings = settings.clone();
+            if let Some(rate) = options.rate {
+                settings.rate = rate;
+            }
+            Box::new(SimulatorSource::open(settings, options.resume)?)
+        }
+    })
+}
+
+fn parse_path(kind: &str, path: Option<&str>) -> Result<InputPath, SourceError> {
+    match path {
+        Some("-") => Ok(InputPath::Stdin),
+        Some(path) if !path.is_empty() => Ok(InputPath::File(PathBuf::from(path))),
+        _ => Err(SourceError::Spec(format!("`{kind}` needs a path: write {kind}:PATH"))),
+    }
+}
+
+fn unknown_kind(text: &str, kind: &str) -> String {
+    let looks_like_path = text.contains(['/', '.']) || text == "-";
+    if looks_like_path && !KINDS.iter().any(|known| text.starts_with(known)) {
+        return format!("`{text}` names no source: did you mean file:{text}? Else {HOW_TO_WRITE}");
+    }
+    match nearest(kind, &KINDS) {
+        Some(known) => {
+            format!("there is no source `{kind}`: did you mean `{known}`? Else {HOW_TO_WRITE}")
+        }
+        None => format!("there is no source `{kind}`: {HOW_TO_WRITE}"),
+    }
+}
+
+/// The candidate that is most like a word, if one is much like it.
+pub(crate) fn nearest<'a>(word: &str, candidates: &[&'a str]) -> Option<&'a str> {
+    let word = word.to_lowercase();
+    let distance = |candidate: &str| strsim::damerau_levenshtein(&word, candidate);
+    let best = candidates.iter().copied().min_by_key(|candidate| distance(candidate))?;
+    (distance(best) <= 2.max(best.len() / 3)).then_some(best)
+}
+
+impl fmt::Display for SourceSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => write!(f, "file:{path}"),
+            Self::Frames(path) => write!(f, "frames:{path}"),
+            Self::Simulator(settings) => settings.fmt(f),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn problem(text: &str) -> String {
+        SourceSpec::parse(text).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn specs_are_read_and_written() {
+        for text in [
+            "file:posts.jsonl.gz",
+            "file:-",
+            "file:C:/posts",
+            "frames:a b.zst",
+            "simulator",
+            "simulator:seed=7,rate=500",
+            "simulator:count=10,languages=en:3+ja:1,start=2026-07-04T14:38:08Z",
+        ] {
+            assert_eq!(SourceSpec::parse(text).unwrap().to_string(), text);
+        }
+        let stdin = SourceSpec::parse("file:-").unwrap();
+        assert_eq!(stdin, SourceSpec::File(InputPath::Stdin));
+    }
+
+    #[test]
+    fn a_wrong_spec_is_answered_with_the_right_one() {
+        assert!(problem("").contains("no source is named: write file:PATH"));
+        assert!(problem("flie:x").contains("did you mean `file`"));
+        assert!(problem("simluator").contains("did you mean `simulator`"));
+        assert!(problem("Frames:x").contains("did you mean `frames`"));
+        assert!(problem("posts.jsonl").contains("did you mean file:posts.jsonl?"));
+        assert!(problem("kinesis:x").starts_with("there is no source `kinesis`: write file:PATH"));
+        assert_eq!(problem("file:"), "`file` needs a path: write file:PATH");
+        assert_eq!(problem("frames"), "`frames` needs a path: write frames:PATH");
+        assert!(problem("simulator:ratee=5").contains("did you mean `rate`"));
+        assert!(problem("simulator:rate=0").contains("rate"));
+    }
+}

@@ -1,0 +1,13 @@
+//! Tests of the sources through their public interface.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "tests fail by panicking, and say what they skip"
+)]
+
+mod common;
+mod file;
+mod frames;
+mod simulator;
