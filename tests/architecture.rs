@@ -19,7 +19,8 @@ fn floors() -> BTreeMap<String, u32> {
     let mut floors = BTreeMap::new();
     for line in table.lines() {
         let mut cells = line.split('|').map(str::trim).skip(1);
-        let (Some(Ok(floor)), Some(crates)) = (cells.next().map(str::parse::<u32>), cells.next()) else {
+        let (Some(Ok(floor)), Some(crates)) = (cells.next().map(str::parse::<u32>), cells.next())
+        else {
             continue;
         };
         for part in crates.split('·') {
@@ -37,7 +38,9 @@ fn a_crate_imports_only_from_floors_below_its_own() {
     for entry in fs::read_dir(root().join("crates")).unwrap() {
         let directory = entry.unwrap().path();
         let name = directory.file_name().unwrap().to_str().unwrap().to_owned();
-        let Some(floor) = floors.get(&name) else { panic!("`{name}` has no floor in ARCHITECTURE.md") };
+        let Some(floor) = floors.get(&name) else {
+            panic!("`{name}` has no floor in ARCHITECTURE.md")
+        };
         let manifest = fs::read_to_string(directory.join("Cargo.toml")).unwrap();
         let dependencies = manifest.split("[dependencies]").nth(1).unwrap_or_default();
         let dependencies = dependencies.split("\n[").next().unwrap();
@@ -62,7 +65,11 @@ fn every_invariant_names_tests_that_exist() {
         .filter(|part| part.starts_with('i') && part[1..].starts_with(|c: char| c.is_ascii_digit()))
         .collect();
     for name in &names {
-        assert!(code.contains(&format!("fn {name}(")) || code.contains(&format!("            {name}\n")), "there is no test `{name}`");
+        assert!(
+            code.contains(&format!("fn {name}("))
+                || code.contains(&format!("            {name}\n")),
+            "there is no test `{name}`"
+        );
     }
     for number in 1..=10 {
         let is_named = names.iter().any(|name| name.contains(&format!("i{number}_")));

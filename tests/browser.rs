@@ -14,7 +14,8 @@ fn check_in_browser(address: &str, arguments: &[&str]) {
     let mut command = Command::new("node");
     command.args(["e2e/run.mjs", &format!("http://{address}")]).args(arguments);
     let ran = command.current_dir(ui).output().unwrap();
-    let said = String::from_utf8_lossy(&ran.stdout).into_owned() + &String::from_utf8_lossy(&ran.stderr);
+    let said =
+        String::from_utf8_lossy(&ran.stdout).into_owned() + &String::from_utf8_lossy(&ran.stderr);
     assert!(ran.status.success(), "{said}");
     eprintln!("{said}");
 }

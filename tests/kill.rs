@@ -19,11 +19,14 @@ fn i10_twenty_kills_double_nothing_and_lose_nothing() {
     let file = posts(&home, total, 99);
     let uris: BTreeSet<String> = String::from_utf8_lossy(&file)
         .lines()
-        .map(|line| serde_json::from_str::<Value>(line).unwrap()["uri"].as_str().unwrap().to_owned())
+        .map(|line| {
+            serde_json::from_str::<Value>(line).unwrap()["uri"].as_str().unwrap().to_owned()
+        })
         .collect();
     assert_eq!(uris.len(), total);
     home.write("posts.jsonl", &file);
-    let arguments = ["--source", "file:posts.jsonl", "--rate", "6000", "--set", "stages.sentiment.threshold=0"];
+    let arguments =
+        ["--source", "file:posts.jsonl", "--rate", "6000", "--set", "stages.sentiment.threshold=0"];
     let mut killed_in_the_middle = 0;
     // A fixed pseudo-random rule spreads the moments over 0 to 400 ms.
     let mut moment = 17u64;
@@ -41,11 +44,26 @@ fn i10_twenty_kills_double_nothing_and_lose_nothing() {
         let received = report["flows"][1]["received"].as_u64().unwrap();
         killed_in_the_middle += u32::from(received > 0 && received < total as u64);
     }
-    assert!(killed_in_the_middle >= 10, "only {killed_in_the_middle} kills hit a run in the middle");
-    let arguments = ["--source", "file:posts.jsonl", "--once", "--set", "stages.sentiment.threshold=0", "--format", "json"];
+    assert!(
+        killed_in_the_middle >= 10,
+        "only {killed_in_the_middle} kills hit a run in the middle"
+    );
+    let arguments = [
+        "--source",
+        "file:posts.jsonl",
+        "--once",
+        "--set",
+        "stages.sentiment.threshold=0",
+        "--format",
+        "json",
+    ];
     let summary = home.up(&arguments).wait().ok().json();
     for flow in summary["flows"].as_array().unwrap() {
-        assert_eq!((&flow["received"], &flow["emitted"]), (&total.into(), &total.into()), "{summary}");
+        assert_eq!(
+            (&flow["received"], &flow["emitted"]),
+            (&total.into(), &total.into()),
+            "{summary}"
+        );
     }
     let report = home.run(&["audit", "--format", "json"]).ok().json();
     assert_eq!(report["balanced"], true);

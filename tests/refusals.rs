@@ -24,7 +24,11 @@ fn one_line(ran: &Ran, code: i32, parts: &[&str]) {
 fn wrong_configuration_names_the_place_and_ends_with_78() {
     let home = Home::new();
     home.write("wingbeat.toml", "[web]\nport = 3000\n\n[stages.sentiment]\ntreshold = 0.5\n");
-    one_line(&home.run(&["check"]), 78, &["wingbeat.toml:5", "stages.sentiment.treshold", "did you mean `threshold`"]);
+    one_line(
+        &home.run(&["check"]),
+        78,
+        &["wingbeat.toml:5", "stages.sentiment.treshold", "did you mean `threshold`"],
+    );
     home.write("wingbeat.toml", "[web]\nport = \"many\"\n");
     one_line(&home.run(&["up"]), 78, &["wingbeat.toml:2", "web.port"]);
     home.write("wingbeat.toml", "[web\n");
@@ -68,7 +72,14 @@ fn a_full_disk_ends_it_with_one_line_and_nothing_is_lost() {
     let script = r#"mount -t tmpfs -o size=6m tmpfs disk && "$0" up --port 0 --log embedded:disk/log --source simulator --rate 20000 --for 60s; code=$?; "$0" audit --log embedded:disk/log >&2 || exit 99; exit $code"#;
     std::fs::create_dir(home.path().join("disk")).unwrap();
     let mut command = Command::new("unshare");
-    command.args(["--mount", "--map-root-user", "sh", "-c", script, env!("CARGO_BIN_EXE_wingbeat")]);
+    command.args([
+        "--mount",
+        "--map-root-user",
+        "sh",
+        "-c",
+        script,
+        env!("CARGO_BIN_EXE_wingbeat"),
+    ]);
     let Ok(ran) = command.current_dir(home.path()).output() else {
         eprintln!("skipped: there is no unshare");
         return;

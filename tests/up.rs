@@ -20,7 +20,16 @@ fn sum(parts: &Value) -> u64 {
 #[test]
 fn made_up_posts_flow_for_a_while_and_the_books_balance() {
     let home = Home::new();
-    let up = home.up(&["--source", "simulator:seed=3", "--rate", "400", "--for", "3s", "--format", "json"]);
+    let up = home.up(&[
+        "--source",
+        "simulator:seed=3",
+        "--rate",
+        "400",
+        "--for",
+        "3s",
+        "--format",
+        "json",
+    ]);
     let ended = up.wait().ok();
     let summary = ended.json();
     assert_eq!(summary["balanced"], true);
@@ -45,7 +54,10 @@ fn the_built_in_choice_says_that_its_posts_are_made_up() {
     let home = Home::new();
     let up = home.up(&["--for", "1s"]);
     let status = up.get("/api/status");
-    assert_eq!((&status["source"]["kind"], &status["source"]["simulated"]), (&"simulator".into(), &true.into()));
+    assert_eq!(
+        (&status["source"]["kind"], &status["source"]["simulated"]),
+        (&"simulator".into(), &true.into())
+    );
     let ended = up.wait().ok();
     assert!(ended.stderr.contains("made-up posts"), "{}", ended.stderr);
     assert!(ended.stderr.contains("balanced"), "{}", ended.stderr);
@@ -113,12 +125,25 @@ fn an_enriched_post_has_the_fields_of_the_replaced_services() {
     assert_eq!(
         keys,
         [
-            "uri", "cid", "author", "text", "created_at", "unknown", "language", "sentiment",
-            "topics", "processed_at", "processed_at_iso", "processor"
+            "uri",
+            "cid",
+            "author",
+            "text",
+            "created_at",
+            "unknown",
+            "language",
+            "sentiment",
+            "topics",
+            "processed_at",
+            "processed_at_iso",
+            "processor"
         ]
     );
     let sentiment = &post["sentiment"];
-    assert_eq!((&sentiment["sentiment"], &sentiment["label"]), (&"positive".into(), &"POSITIVE".into()));
+    assert_eq!(
+        (&sentiment["sentiment"], &sentiment["label"]),
+        (&"positive".into(), &"POSITIVE".into())
+    );
     assert_eq!(sentiment["confidence"], sentiment["score"]);
     let probabilities = sentiment["probabilities"].as_object().unwrap();
     let total: f64 = probabilities.values().map(|p| p.as_f64().unwrap()).sum();
@@ -143,7 +168,8 @@ fn i10_a_signal_stops_it_in_good_order_and_the_next_start_goes_on() {
     let first = up.wait().ok().json();
     assert!(flow(&first, "ingest")["received"].as_u64().unwrap() < 4000, "{first}");
     assert_eq!(home.run(&["audit"]).ok().code, Some(0));
-    let second = home.up(&["--source", "file:posts.jsonl", "--once", "--format", "json"]).wait().ok();
+    let second =
+        home.up(&["--source", "file:posts.jsonl", "--once", "--format", "json"]).wait().ok();
     assert_eq!(flow(&second.json(), "ingest")["received"], 4000);
     assert_eq!(flow(&second.json(), "enrich")["received"], 4000);
 }
@@ -166,20 +192,34 @@ fn i6_a_file_of_hostile_lines_becomes_dead_letters_and_the_rest_flows() {
         file.extend_from_slice(line);
         file.push(b'\n');
     }
-    file.extend_from_slice(format!("{{\"text\":\"x\",\"a\":{}{}}}\n", "[".repeat(50_000), "]".repeat(50_000)).as_bytes());
+    file.extend_from_slice(
+        format!("{{\"text\":\"x\",\"a\":{}{}}}\n", "[".repeat(50_000), "]".repeat(50_000))
+            .as_bytes(),
+    );
     file.extend(std::iter::repeat_n(b'y', 10 * 1024 * 1024));
     file.push(b'\n');
     home.write("hostile.jsonl", &file);
-    let mut command = home.command(&["up", "--port", "0", "--source", "file:hostile.jsonl", "--once", "--format", "json"]);
+    let mut command = home.command(&[
+        "up",
+        "--port",
+        "0",
+        "--source",
+        "file:hostile.jsonl",
+        "--once",
+        "--format",
+        "json",
+    ]);
     let ended = command.env("SENTIMENT_CONFIDENCE_THRESHOLD", "0").output().unwrap();
-    let summary: Value = serde_json::from_slice(ended.stdout.split(|b| *b == b'\n').nth(1).unwrap()).unwrap();
+    let summary: Value =
+        serde_json::from_slice(ended.stdout.split(|b| *b == b'\n').nth(1).unwrap()).unwrap();
     assert!(ended.status.success());
     let dead = sum(&flow(&summary, "enrich")["dead"]) + sum(&flow(&summary, "ingest")["dead"]);
     assert_eq!((dead, &flow(&summary, "enrich")["emitted"]), (10, &1.into()), "{summary}");
     let letters = home.run(&["dead", "ls", "--format", "json"]).ok().json_lines();
     let of_kind = |kind: &str| letters.iter().filter(|letter| letter["kind"] == kind).count();
     assert_eq!((of_kind("empty"), of_kind("not_utf8"), of_kind("too_large")), (2, 1, 1));
-    let sequence = letters.iter().find(|l| l["kind"] == "not_utf8").unwrap()["sequence"].to_string();
+    let sequence =
+        letters.iter().find(|l| l["kind"] == "not_utf8").unwrap()["sequence"].to_string();
     let raw = home.command(&["dead", "show", &sequence, "--raw"]).output().unwrap();
     assert_eq!(raw.stdout, b"\xff\xfe\xfd");
     assert_eq!(home.run(&["audit"]).ok().code, Some(0));
@@ -198,7 +238,16 @@ fn a_second_process_on_the_same_log_is_refused_and_looking_is_not() {
     // While it runs: the list, the tail, the audit.
     let streams = home.run(&["streams", "ls", "--format", "json"]).ok().json_lines();
     assert_eq!(streams.len(), 5);
-    let tail = ["streams", "tail", "bluesky-posts-enriched", "--from", "last", "--follow", "--count", "20"];
+    let tail = [
+        "streams",
+        "tail",
+        "bluesky-posts-enriched",
+        "--from",
+        "last",
+        "--follow",
+        "--count",
+        "20",
+    ];
     assert_eq!(home.run(&tail).ok().json_lines().len(), 20);
     assert_eq!(home.run(&["audit"]).ok().code, Some(0));
     up.signal("INT");

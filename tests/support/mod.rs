@@ -24,7 +24,9 @@ impl Home {
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_wingbeat"));
         command.args(arguments).current_dir(self.path());
-        for name in ["WINGBEAT_LOG", "WINGBEAT_SOURCE", "WINGBEAT_CONFIG", "LOG_LEVEL", "LOG_FORMAT"] {
+        for name in
+            ["WINGBEAT_LOG", "WINGBEAT_SOURCE", "WINGBEAT_CONFIG", "LOG_LEVEL", "LOG_FORMAT"]
+        {
             command.env_remove(name);
         }
         command
@@ -149,7 +151,12 @@ impl Up {
     /// A GET request, by hand: the tests need no client for one.
     pub fn get(&self, path: &str) -> serde_json::Value {
         let mut stream = std::net::TcpStream::connect(&self.address).unwrap();
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", self.address).unwrap();
+        write!(
+            stream,
+            "GET {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n",
+            self.address
+        )
+        .unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
         let body = answer.split("\r\n\r\n").nth(1).unwrap_or_default();
@@ -181,8 +188,14 @@ pub fn shared() -> Option<PathBuf> {
 pub fn posts(home: &Home, count: usize, seed: u64) -> Vec<u8> {
     let (count, seed) = (count.to_string(), seed.to_string());
     let arguments = [
-        "mock", "--stdout", "--count", &count, "--seed", &seed,
-        "--options", "malformed=0,duplicates=0,deletes=0",
+        "mock",
+        "--stdout",
+        "--count",
+        &count,
+        "--seed",
+        &seed,
+        "--options",
+        "malformed=0,duplicates=0,deletes=0",
     ];
     home.run(&arguments).ok().stdout.into_bytes()
 }

@@ -92,8 +92,17 @@ struct State {
     /// How many events have left `recent` at its old end.
     forgotten: u64,
     /// Deletions, for browsers that show the post.
-    deletions: VecDeque<(u64, Bytes)>,
+    deletions: VecDeque<Deletion>,
     deleted: u64,
+}
+
+/// A deletion, as it is sent to browsers.
+struct Deletion {
+    /// Counts from 1.
+    number: u64,
+    /// The newest post that had been read when it came.
+    after: u64,
+    frame: Bytes,
 }
 
 /// A part of what happened, for one browser.
@@ -173,18 +182,17 @@ impl Hub {
 
     async fn read_deletions(&self) -> Result<(), LogError> {
         #[derive(Deserialize)]
-        struct Deletion {
+        struct Deleted {
             uri: String,
         }
         let (stream, filter) = &self.streams.deletions;
         let mut reader = self.log.read(stream, Start::New, &[filter.clone()]).await?;
         loop {
             for stored in reader.next(READ_MAX, READ_WAIT).await? {
-                let Ok(deletion) = serde_json::from_slice::<Deletion>(&stored.record.payload)
-                else {
+                let Ok(deleted) = serde_json::from_slice::<Deleted>(&stored.record.payload) else {
                     continue;
                 };
-                self.state().delete(&deletion.uri);
+                self.state().delete(&deleted.uri);
                 self.newest.send_modify(|number| *number += 1);
             }
         }
@@ -231,7 +239,12 @@ impl Hub {
             return None;
         }
         let seen = state.recent.partition_point(|event| event.sequence <= sequence);
-        Some(Standing { event: state.forgotten + seen as u64, ..state.standing() })
+        // What was deleted while the browser was away is still on its screen.
+        let missed = state.deletions.iter().find(|deletion| deletion.after >= sequence);
+        Some(Standing {
+            event: state.forgotten + seen as u64,
+            deletion: missed.map_or(state.deleted, |deletion| deletion.number - 1),
+        })
     }
 
     /// The oldest sequence in memory, or the one that comes next.
@@ -249,9 +262,9 @@ impl Hub {
         let kept = behind.min(behind_max as u64).min(state.recent.len() as u64);
         let from = state.recent.len() - usize::try_from(kept).unwrap_or(0);
         let events = state.recent.iter().skip(from).map(Arc::clone).collect();
-        let is_new = |(number, _): &&(u64, Bytes)| *number > standing.deletion;
+        let is_new = |deletion: &&Deletion| deletion.number > standing.deletion;
         let deletions =
-            state.deletions.iter().filter(is_new).map(|(_, frame)| frame.clone()).collect();
+            state.deletions.iter().filter(is_new).map(|deletion| deletion.frame.clone()).collect();
         *standing = state.standing();
         News { events, deletions, dropped: behind - kept }
     }
@@ -296,7 +309,11 @@ impl State {
             self.recent_bytes -= frame.map_or(0, |frame| frame.len());
         }
         self.deleted += 1;
-        self.deletions.push_back((self.deleted, events::deleted(uri)));
+        self.deletions.push_back(Deletion {
+            number: self.deleted,
+            after: self.read,
+            frame: events::deleted(uri),
+        });
         while self.deletions.len() > RECENT_MAX {
             self.deletions.pop_front();
         }

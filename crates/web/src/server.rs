@@ -122,7 +122,7 @@ impl Server {
     pub async fn serve(
         self,
         hub: Arc<Hub>,
-        log_url: &str,
+        log_url: String,
         is_ready: impl Fn() -> bool + Send + Sync + 'static,
         stop: CancellationToken,
     ) -> Result<(), WebError> {

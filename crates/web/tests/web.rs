@@ -65,7 +65,7 @@ async fn serve(log: Arc<dyn Log>, directory: tempfile::TempDir) -> Running {
     let (address, stop) = (server.address(), CancellationToken::new());
     let (reading, token) = (Arc::clone(&hub), stop.clone());
     tokio::spawn(async move { reading.run(token).await.unwrap() });
-    tokio::spawn(server.serve(hub, "embedded:test", || true, stop.clone()));
+    tokio::spawn(server.serve(hub, "embedded:test".to_owned(), || true, stop.clone()));
     Running { log, address, stop, _directory: directory }
 }
 
@@ -219,6 +219,9 @@ async fn i8_a_deleted_post_leaves_the_screens() {
     running.log.publish(vec![deletion]).await.pop().unwrap().unwrap();
     assert_eq!(events.next_named("deleted").await.data, r#"{"uri":"at://a/2"}"#);
     assert_eq!(running.events("").await.posts(2).await, [1, 3]);
+    // A browser that was away when it happened hears of it when it comes back.
+    let mut back = running.events("?last_event_id=3").await;
+    assert_eq!(back.next_named("deleted").await.data, r#"{"uri":"at://a/2"}"#);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

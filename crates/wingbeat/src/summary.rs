@@ -29,7 +29,10 @@ impl Live {
     pub(crate) fn start(books: &[Books], address: SocketAddr) -> Self {
         let is_terminal = std::io::stderr().is_terminal();
         let bar = if is_terminal { ProgressBar::new_spinner() } else { ProgressBar::hidden() };
-        bar.set_style(ProgressStyle::with_template("{spinner} {msg}").unwrap_or_else(|_| ProgressStyle::default_spinner()));
+        bar.set_style(
+            ProgressStyle::with_template("{spinner} {msg}")
+                .unwrap_or_else(|_| ProgressStyle::default_spinner()),
+        );
         let (books, shown) = (books.to_vec(), bar.clone());
         let task = tokio::spawn(async move {
             let every = if is_terminal { LINE_EVERY } else { LOG_EVERY };
@@ -44,7 +47,10 @@ impl Live {
                 before = now;
                 let line = format!(
                     "{rate:.0} posts/s, {} emitted, {} filtered, {} dead, {} in flight",
-                    number(now.0), number(now.1), number(now.2), number(now.3),
+                    number(now.0),
+                    number(now.1),
+                    number(now.2),
+                    number(now.3),
                 );
                 if is_terminal {
                     shown.set_message(format!("http://{address}/  {line}"));

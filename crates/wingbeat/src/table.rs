@@ -7,9 +7,8 @@ pub(crate) fn render(rows: &[Vec<String>]) -> String {
     let widths: Vec<usize> = (0..columns)
         .map(|at| rows.iter().filter_map(|row| row.get(at)).map(|c| width_of(c)).max().unwrap_or(0))
         .collect();
-    let is_number = |text: &str| {
-        text.chars().all(|c| c.is_ascii_digit() || matches!(c, ',' | '.' | '-' | '%'))
-    };
+    let is_number =
+        |text: &str| text.chars().all(|c| c.is_ascii_digit() || matches!(c, ',' | '.' | '-' | '%'));
     let is_numeric: Vec<bool> = (0..columns)
         .map(|at| rows.iter().skip(1).filter_map(|row| row.get(at)).all(|c| is_number(c)))
         .collect();
@@ -64,7 +63,8 @@ pub(crate) fn bytes(bytes: u64) -> String {
 pub(crate) fn plain(text: &str) -> String {
     text.chars()
         .flat_map(|c| {
-            let is_harmful = c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+            let is_harmful =
+                c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
             let escaped: Vec<char> =
                 if is_harmful { c.escape_default().collect() } else { vec![c] };
             escaped
@@ -85,7 +85,10 @@ mod tests {
 
     #[test]
     fn figures_are_readable_and_text_is_harmless() {
-        assert_eq!((number(0), number(999), number(1_234_567)), ("0".into(), "999".into(), "1,234,567".into()));
+        assert_eq!(
+            (number(0), number(999), number(1_234_567)),
+            ("0".into(), "999".into(), "1,234,567".into())
+        );
         assert_eq!((bytes(512), bytes(1536)), ("512 B".into(), "1.5 KiB".into()));
         assert_eq!(plain("a\u{1b}[31mé\u{202e}"), "a\\u{1b}[31mé\\u{202e}");
     }

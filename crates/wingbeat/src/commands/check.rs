@@ -46,7 +46,10 @@ pub(crate) async fn run(global: &Global) -> Result<(), Failure> {
 
 /// Whether the directory can be created where it is to be.
 fn check_parent(directory: &Path) -> Result<(), Failure> {
-    let existing = directory.ancestors().skip(1).find(|parent| parent.exists() || parent.as_os_str().is_empty());
+    let existing = directory
+        .ancestors()
+        .skip(1)
+        .find(|parent| parent.exists() || parent.as_os_str().is_empty());
     let parent = existing.filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let probe = parent.join(format!(".wingbeat-check-{}", std::process::id()));
     let tried = std::fs::create_dir(&probe).and_then(|()| std::fs::remove_dir(&probe));

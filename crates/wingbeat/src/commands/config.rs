@@ -26,8 +26,8 @@ pub(crate) fn run(global: &Global, args: &cli::Config) -> Result<(), Failure> {
 
 fn show(global: &Global, format: Format) -> Result<(), Failure> {
     let loaded = config::load(global, None, Vec::new())?;
-    let value = serde_json::to_value(&loaded.config)
-        .map_err(|error| Failure::Failed(error.to_string()))?;
+    let value =
+        serde_json::to_value(&loaded.config).map_err(|error| Failure::Failed(error.to_string()))?;
     if format == Format::Json {
         return print_json(&value);
     }

@@ -167,7 +167,8 @@ impl Writer {
 
     fn finish(mut self, format: Format) -> Result<(), Failure> {
         self.bar.finish_and_clear();
-        let flushed = self.out.flush().and_then(|()| self.dead.as_mut().map_or(Ok(()), Write::flush));
+        let flushed =
+            self.out.flush().and_then(|()| self.dead.as_mut().map_or(Ok(()), Write::flush));
         flushed.map_err(|error| Failure::io("can't write", &error))?;
         match format {
             Format::Text => {

@@ -19,13 +19,16 @@ use crate::{
 
 /// Posts that are written together.
 const BATCH: usize = 500;
+/// Posts per second to standard output where nobody says: as fast as anybody takes them. It
+/// leaves room for the simulator's bursts.
+const UNHURRIED: f64 = wingbeat_source::RATE_MAX / 10.0;
 
 pub(crate) async fn run(global: &Global, args: &Mock) -> Result<(), Failure> {
     let config = config::load(global, None, Vec::new())?.config;
     logging::start(config.logging.level, config.logging.format);
     let spec = spec(args)?;
-    let signal = shutdown::on_signal()
-        .map_err(|error| Failure::io("can't listen for signals", &error))?;
+    let signal =
+        shutdown::on_signal().map_err(|error| Failure::io("can't listen for signals", &error))?;
     let stop = signal.child_token();
     if let Some(duration) = args.duration {
         let stop = stop.clone();
@@ -80,7 +83,7 @@ async fn print(
     rate: Option<f64>,
     stop: &CancellationToken,
 ) -> Result<(), Failure> {
-    let rate = Some(rate.unwrap_or(wingbeat_source::RATE_MAX));
+    let rate = Some(rate.unwrap_or(UNHURRIED));
     let mut source: Box<dyn Source> =
         wingbeat_source::open(spec, &OpenOptions { resume: None, rate })?;
     let mut counts = Counts::default();

@@ -102,12 +102,15 @@ fn show(info: &StreamInfo, consumers: &[ConsumerInfo], format: Format) -> Result
         ("sequences", format!("{} to {}", number(info.first), number(info.last))),
         ("newest", info.last_time.map_or_else(|| "-".to_owned(), |time| time.to_string())),
         ("deleted", number(info.deleted)),
-        ("keeps at most", format!(
-            "{} records, {}, {}",
-            limit(config.records_max.map(number)),
-            limit(config.bytes_max.map(bytes)),
-            limit(config.age_max.map(|age| Span(age).to_string())),
-        )),
+        (
+            "keeps at most",
+            format!(
+                "{} records, {}, {}",
+                limit(config.records_max.map(number)),
+                limit(config.bytes_max.map(bytes)),
+                limit(config.age_max.map(|age| Span(age).to_string())),
+            ),
+        ),
         ("duplicate window", Span(config.duplicate_window).to_string()),
     ];
     for (name, value) in lines {
@@ -136,8 +139,8 @@ async fn tail(log: &dyn wingbeat_log::Log, args: &Tail) -> Result<(), Failure> {
     let filters = args.subject.iter().map(SubjectFilter::new).collect::<Result<Vec<_>, _>>();
     let filters = filters.map_err(|error| Failure::Failed(error.to_string()))?;
     let start = start(&args.from)?;
-    let stop = shutdown::on_signal()
-        .map_err(|error| Failure::io("can't listen for signals", &error))?;
+    let stop =
+        shutdown::on_signal().map_err(|error| Failure::io("can't listen for signals", &error))?;
     let mut reader = log.read(&args.stream, start, &filters).await?;
     let mut left = args.count.unwrap_or(u64::MAX);
     while left > 0 {

@@ -4,15 +4,15 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::{sync::watch, task::JoinSet};
 use tokio_util::sync::CancellationToken;
-use wingbeat_flow::{Books, Flow, FlowError, Ingest, Pack, Pipeline, Pool};
+use wingbeat_flow::{Flow, FlowError, Ingest, Pack, Pipeline, Pool};
 use wingbeat_log::{Consumer, Log};
 use wingbeat_ops::{logging, shutdown};
-use wingbeat_source::{Source as _, SourceSpec};
+use wingbeat_source::SourceSpec;
 use wingbeat_web::{Hub, Server, SourceState, SourceStatus, Sources, Streams};
 
 use super::{open_source, open_to_write};
 use crate::{
-    cli::{Format, Global, Up},
+    cli::{Global, Up},
     config::{self, Config, Flag},
     failure::Failure,
     summary::{self, Live},
@@ -28,8 +28,8 @@ const IDLE_POLL: Duration = Duration::from_millis(20);
 pub(crate) async fn run(global: &Global, args: &Up) -> Result<(), Failure> {
     let config = config::load(global, args.pack.as_deref(), flags(args))?.config;
     logging::start(config.logging.level, config.logging.format);
-    let stop = shutdown::on_signal()
-        .map_err(|error| Failure::io("can't listen for signals", &error))?;
+    let stop =
+        shutdown::on_signal().map_err(|error| Failure::io("can't listen for signals", &error))?;
     let spec = source_spec(&config)?;
     let log = open_to_write(&config).await?;
     let result = run_on(&config, args, &log, &spec, stop).await;
@@ -113,7 +113,7 @@ async fn run_on(
         let (hub, stop) = (Arc::clone(&hub), web_stop.clone());
         async move { hub.run(stop).await }
     });
-    let serving = server.serve(hub, &config.log.url, || true, web_stop.clone());
+    let serving = server.serve(hub, config.log.url.clone(), || true, web_stop.clone());
     let serving = tokio::spawn(serving);
     let live = Live::start(&books, address);
     let result = running.run(ingest, flows).await;
@@ -152,10 +152,7 @@ fn streams_shown(pack: &Pack) -> Result<Streams, Failure> {
     let posts = pack.stream_of("to", shown.to.filter())?;
     let deletions = pack.ingest.events.fill(|_| Some("delete")).map_err(FlowError::from)?;
     let events = pack.stream_of("ingest.events", pack.ingest.events.filter())?;
-    Ok(Streams {
-        posts: (posts, shown.to.filter().clone()),
-        deletions: (events, deletions.into()),
-    })
+    Ok(Streams { posts: (posts, shown.to.filter().clone()), deletions: (events, deletions.into()) })
 }
 
 /// What decides when it is over.
@@ -236,7 +233,9 @@ impl Running {
         match tokio::time::timeout(STOP_WAIT, stopping).await {
             Ok(stopped) => result.and(stopped),
             Err(_) => {
-                tracing::warn!("some records were still being worked on; they come again with the next start");
+                tracing::warn!(
+                    "some records were still being worked on; they come again with the next start"
+                );
                 result
             }
         }
@@ -245,8 +244,12 @@ impl Running {
     /// Tells the page how the source ended.
     fn note_source(&self, read: Result<bool, Failure>, has_timed_out: bool) -> Result<(), Failure> {
         let (state, message, result) = match read {
-            Ok(true) => (SourceState::Ended, Some("the source has come to its end".to_owned()), Ok(())),
-            Ok(false) if has_timed_out => (SourceState::Stopped, Some("the time is over".to_owned()), Ok(())),
+            Ok(true) => {
+                (SourceState::Ended, Some("the source has come to its end".to_owned()), Ok(()))
+            }
+            Ok(false) if has_timed_out => {
+                (SourceState::Stopped, Some("the time is over".to_owned()), Ok(()))
+            }
             Ok(false) => (SourceState::Stopped, None, Ok(())),
             Err(failure) => (SourceState::Failed, Some(failure.to_string()), Err(failure)),
         };
