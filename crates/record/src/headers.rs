@@ -1,7 +1,7 @@
 //! Headers: short named texts that travel beside a payload. Small and ordered; a linear search
 //! beats a map at these sizes.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, sync::Arc};
 
 /// The names of the headers that Wingbeat itself reads or writes.
 pub mod name {
@@ -76,14 +76,15 @@ pub enum HeaderError {
     TooMany,
 }
 
-/// The headers of one record, in the order in which they were set.
+/// The headers of one record, in the order in which they were set. Cloning is cheap: a copy is
+/// made when one of the clones changes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Headers(Vec<(Cow<'static, str>, String)>);
+pub struct Headers(Arc<Vec<(Cow<'static, str>, String)>>);
 
 impl Headers {
     /// No headers.
-    pub const fn new() -> Self {
-        Self(Vec::new())
+    pub fn new() -> Self {
+        Self::default()
     }
 
     /// The first value under that name. Names are compared as they are written.
@@ -116,20 +117,21 @@ impl Headers {
     pub fn restore(&mut self, name: &str, value: String) {
         let known = name::ALL.iter().find(|known| **known == name);
         let name = known.map_or_else(|| Cow::Owned(name.to_owned()), |known| Cow::Borrowed(*known));
-        self.0.push((name, value));
+        Arc::make_mut(&mut self.0).push((name, value));
     }
 
     fn put(&mut self, name: Cow<'static, str>, value: String) {
-        match self.0.iter_mut().find(|(n, _)| *n == name) {
+        let headers = Arc::make_mut(&mut self.0);
+        match headers.iter_mut().find(|(n, _)| *n == name) {
             Some((_, old)) => *old = value,
-            None => self.0.push((name, value)),
+            None => headers.push((name, value)),
         }
     }
 
     /// Removes a header and returns its value.
     pub fn remove(&mut self, name: &str) -> Option<String> {
         let at = self.0.iter().position(|(n, _)| n == name)?;
-        Some(self.0.remove(at).1)
+        Some(Arc::make_mut(&mut self.0).remove(at).1)
     }
 
     /// All headers in order.
