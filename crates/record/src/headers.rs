@@ -1,7 +1,7 @@
 //! Headers: short named texts that travel beside a payload. Small and ordered; a linear search
 //! beats a map at these sizes.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, sync::Arc};
 
 /// The names of the headers that Wingbeat itself reads or writes.
 pub mod name {
@@ -17,16 +17,18 @@ pub mod name {
     pub const POSITION: &str = "Wingbeat-Position";
     /// Which input record an output was made from: `STREAM/SEQUENCE`.
     pub const INPUT: &str = "Wingbeat-Input";
+    /// On an output or a dead letter: the flow that made it.
+    pub const FLOW: &str = "Wingbeat-Flow";
     /// On a dead letter: what was wrong, in words.
     pub const ERROR: &str = "Wingbeat-Error";
     /// On a dead letter: the short, countable kind of the error.
     pub const ERROR_KIND: &str = "Wingbeat-Error-Kind";
     /// On a dead letter: the stage that gave up, or `source`.
     pub const STAGE: &str = "Wingbeat-Stage";
-    /// On a dead letter: the flow.
-    pub const FLOW: &str = "Wingbeat-Flow";
     /// On a dead letter: the subject that the original record had.
     pub const SUBJECT: &str = "Wingbeat-Subject";
+    /// On a dead letter: the message id that the original record had.
+    pub const ORIGINAL_ID: &str = "Wingbeat-Original-Id";
     /// On a dead letter: how often the record had been delivered.
     pub const DELIVERIES: &str = "Wingbeat-Deliveries";
     /// On a dead letter: when it died, RFC 3339.
@@ -38,7 +40,7 @@ pub mod name {
     pub const ORIGINAL_SHA256: &str = "Wingbeat-Original-Sha256";
 
     /// All of them.
-    pub(super) const ALL: [&str; 15] = [
+    pub(super) const ALL: [&str; 16] = [
         MESSAGE_ID,
         CORRELATION_ID,
         TRACEPARENT,
@@ -50,6 +52,7 @@ pub mod name {
         STAGE,
         FLOW,
         SUBJECT,
+        ORIGINAL_ID,
         DELIVERIES,
         DIED_AT,
         ORIGINAL_BYTES,
@@ -73,14 +76,15 @@ pub enum HeaderError {
     TooMany,
 }
 
-/// The headers of one record, in the order in which they were set.
+/// The headers of one record, in the order in which they were set. Cloning is cheap: a copy is
+/// made when one of the clones changes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Headers(Vec<(Cow<'static, str>, String)>);
+pub struct Headers(Arc<Vec<(Cow<'static, str>, String)>>);
 
 impl Headers {
     /// No headers.
-    pub const fn new() -> Self {
-        Self(Vec::new())
+    pub fn new() -> Self {
+        Self::default()
     }
 
     /// The first value under that name. Names are compared as they are written.
@@ -113,20 +117,21 @@ impl Headers {
     pub fn restore(&mut self, name: &str, value: String) {
         let known = name::ALL.iter().find(|known| **known == name);
         let name = known.map_or_else(|| Cow::Owned(name.to_owned()), |known| Cow::Borrowed(*known));
-        self.0.push((name, value));
+        Arc::make_mut(&mut self.0).push((name, value));
     }
 
     fn put(&mut self, name: Cow<'static, str>, value: String) {
-        match self.0.iter_mut().find(|(n, _)| *n == name) {
+        let headers = Arc::make_mut(&mut self.0);
+        match headers.iter_mut().find(|(n, _)| *n == name) {
             Some((_, old)) => *old = value,
-            None => self.0.push((name, value)),
+            None => headers.push((name, value)),
         }
     }
 
     /// Removes a header and returns its value.
     pub fn remove(&mut self, name: &str) -> Option<String> {
         let at = self.0.iter().position(|(n, _)| n == name)?;
-        Some(self.0.remove(at).1)
+        Some(Arc::make_mut(&mut self.0).remove(at).1)
     }
 
     /// All headers in order.

@@ -158,8 +158,10 @@ fn refuse_duplicates(payload: &[u8], members: &[Member]) -> Result<(), JsonError
 
 /// The text of a string's inside, its escapes resolved. The input must come from a scan.
 pub(crate) fn unescape(inside: &[u8]) -> Cow<'_, str> {
-    let text = String::from_utf8_lossy(inside);
-    if !inside.contains(&b'\\') {
+    // The scan has checked it; nothing is lost should that ever not be so.
+    let text =
+        std::str::from_utf8(inside).map_or_else(|_| String::from_utf8_lossy(inside), Cow::Borrowed);
+    if memchr::memchr(b'\\', inside).is_none() {
         return text;
     }
     let mut made = String::with_capacity(inside.len());

@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 use crate::{Content, Item, Pace, SourceError};
 
 /// The most items that the thread collects before it hands them over.
-const BATCH_ITEMS: usize = 128;
+const BATCH_ITEMS: usize = 1000;
 
 /// The most bytes that it collects, roughly: so that long items don't pile up.
 const BATCH_BYTES: usize = 256 * 1024;

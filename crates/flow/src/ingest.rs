@@ -1,0 +1,357 @@
+//! Bringing what a source reads into the log.
+//!
+//! Ingest is a flow without stages: every item of the source ends in its books as emitted,
+//! filtered or dead. The source's place is saved together with the books' counts up to that
+//! place, by compare-and-set, and only behind records that the log has acknowledged. After a
+//! crash the source goes on from the saved place; what had been published behind it is published
+//! again, recognised by its message id, and counted as what it is: the same item, not a
+//! duplicate.
+
+use std::{sync::Arc, time::Duration};
+
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use wingbeat_log::{Bucket, Log, LogError, PubAck};
+use wingbeat_record::{DeadCause, MessageId, Outcome, Reason, Record, Subject, Time, name};
+use wingbeat_source::{Content, Description, Item, Source};
+
+use crate::{
+    FlowError,
+    books::{Books, Counts, Ticket},
+    commit::publish,
+    dead::{self, Death},
+    pack::IngestSpec,
+};
+
+/// The name of the ingest's books.
+pub(crate) const NAME: &str = "ingest";
+/// The bucket of the sources' places.
+pub(crate) const BUCKET: &str = "wingbeat-cursors";
+/// How often a source that is held back looks whether it may go on.
+const BACKLOG_POLL: Duration = Duration::from_millis(20);
+
+/// A source's place, as it is saved.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SavedPlace {
+    /// The source, as it was asked for.
+    pub spec: String,
+    /// What its records carry in the header `Wingbeat-Source`.
+    pub source: String,
+    /// Everything up to here is settled.
+    pub position: u64,
+    /// How it was settled.
+    pub counts: Counts,
+    /// When this was written.
+    pub saved_at: Time,
+}
+
+/// Where a source begins: the place that an earlier run has saved.
+pub struct Cursor {
+    bucket: Arc<dyn Bucket>,
+    key: String,
+    revision: u64,
+    saved: SavedPlace,
+}
+
+impl Cursor {
+    /// Looks up where the source of that description was left.
+    pub async fn find(log: &dyn Log, description: &Description) -> Result<Self, FlowError> {
+        let bucket = log.bucket(BUCKET).await?;
+        // A source whose positions mean nothing after a restart starts anew, under a name of its
+        // own, so that its positions are not taken for those of the run before.
+        let identity = match &description.fingerprint {
+            Some(fingerprint) => fingerprint.clone(),
+            None => format!("{} {} {}", description.spec, Time::now(), std::process::id()),
+        };
+        let digest = MessageId::from_content(identity.as_bytes());
+        let digest = digest.as_str().trim_start_matches("sha256:");
+        let source = format!("{}:{}", description.kind, &digest[..16]);
+        let key = format!("{NAME}.{}.{}", description.kind, &digest[..16]);
+        let (saved, revision) = match bucket.get(&key).await? {
+            None => {
+                let fresh = SavedPlace {
+                    spec: description.spec.clone(),
+                    source,
+                    position: 0,
+                    counts: Counts::default(),
+                    saved_at: Time::now(),
+                };
+                (fresh, 0)
+            }
+            Some(entry) => {
+                let saved = serde_json::from_slice(&entry.value).map_err(|error| {
+                    // Going on from the start, or from now, would be a silent loss or a flood.
+                    FlowError::Stored {
+                        what: format!("the saved place of `{}`", description.spec),
+                        problem: format!(
+                            "{error}; remove the key `{key}` of bucket `{BUCKET}` to start over"
+                        ),
+                    }
+                })?;
+                (saved, entry.revision)
+            }
+        };
+        Ok(Self { bucket, key, revision, saved })
+    }
+
+    /// The position to resume at; `None` where the source is new.
+    pub fn position(&self) -> Option<u64> {
+        (self.revision > 0).then_some(self.saved.position)
+    }
+
+    async fn save(&mut self, position: u64, counts: &Counts) -> Result<(), FlowError> {
+        self.saved.position = self.saved.position.max(position);
+        self.saved.counts = counts.clone();
+        self.saved.saved_at = Time::now();
+        let json = serde_json::to_vec(&self.saved).map_err(|error| FlowError::Stored {
+            what: "a source's place".to_owned(),
+            problem: error.to_string(),
+        })?;
+        match self.bucket.update(&self.key, json.into(), self.revision).await {
+            Ok(revision) => self.revision = revision,
+            Err(error @ LogError::WrongRevision { .. }) => {
+                return Err(FlowError::Pack(format!(
+                    "another process reads `{}` into the same log: {error}",
+                    self.saved.spec
+                )));
+            }
+            Err(error) => return Err(error.into()),
+        }
+        Ok(())
+    }
+}
+
+/// All saved places of a log, by key.
+pub(crate) async fn saved_places(log: &dyn Log) -> Result<Vec<SavedPlace>, FlowError> {
+    let bucket = log.bucket(BUCKET).await?;
+    let mut places = Vec::new();
+    for key in bucket.keys().await? {
+        if let Some(entry) = bucket.get(&key).await? {
+            let place =
+                serde_json::from_slice(&entry.value).map_err(|error| FlowError::Stored {
+                    what: format!("the key `{key}` of bucket `{BUCKET}`"),
+                    problem: error.to_string(),
+                })?;
+            places.push(place);
+        }
+    }
+    Ok(places)
+}
+
+/// A source that is ready to be read into the log.
+pub struct Ingest {
+    source: Box<dyn Source>,
+    settler: Settler,
+}
+
+/// Settles what a source has read.
+struct Settler {
+    spec: IngestSpec,
+    log: Arc<dyn Log>,
+    cursor: Cursor,
+    books: Books,
+    /// The stream that the flows read, whose backlog holds the source back.
+    stream: String,
+    /// Counts of this source at its place; the books also count earlier sources.
+    counts: Counts,
+    position: u64,
+    saved: Instant,
+}
+
+impl Ingest {
+    /// Puts an ingest together. `stream` is the stream that captures the posts. The books go on
+    /// from what all sources have brought into this log.
+    pub async fn open(
+        spec: &IngestSpec,
+        stream: &str,
+        log: Arc<dyn Log>,
+        source: Box<dyn Source>,
+        cursor: Cursor,
+    ) -> Result<Self, FlowError> {
+        let mut total = Counts::default();
+        for place in saved_places(&*log).await? {
+            total.add(&place.counts);
+        }
+        let settler = Settler {
+            spec: spec.clone(),
+            log,
+            position: cursor.saved.position,
+            counts: cursor.saved.counts.clone(),
+            cursor,
+            books: Books::restore(NAME, total),
+            stream: stream.to_owned(),
+            saved: Instant::now(),
+        };
+        Ok(Self { source, settler })
+    }
+
+    /// The ingest's books.
+    pub fn books(&self) -> Books {
+        self.settler.books.clone()
+    }
+
+    /// Reads until the source ends or `stop` is cancelled. True where the source has ended.
+    pub async fn run(mut self, stop: CancellationToken) -> Result<bool, FlowError> {
+        let result = self.pump(&stop).await;
+        let saved = self.settler.save().await;
+        let has_ended = result?;
+        saved?;
+        Ok(has_ended)
+    }
+
+    async fn pump(&mut self, stop: &CancellationToken) -> Result<bool, FlowError> {
+        let settler = &mut self.settler;
+        loop {
+            let wait = settler.spec.save_every.0.saturating_sub(settler.saved.elapsed());
+            let items = tokio::select! {
+                biased;
+                () = stop.cancelled() => return Ok(false),
+                items = self.source.next(settler.spec.batch) => items?,
+                // A quiet source's last items are saved in time too.
+                () = tokio::time::sleep(wait), if settler.is_unsaved() => {
+                    settler.save().await?;
+                    continue;
+                }
+            };
+            let Some(items) = items else { return Ok(true) };
+            settler.settle(items).await?;
+            if settler.saved.elapsed() >= settler.spec.save_every.0 {
+                settler.save().await?;
+            }
+            tokio::select! {
+                () = stop.cancelled() => return Ok(false),
+                result = settler.wait_for_flows() => result?,
+            }
+        }
+    }
+}
+
+impl Settler {
+    fn is_unsaved(&self) -> bool {
+        self.position > self.cursor.saved.position
+    }
+
+    async fn save(&mut self) -> Result<(), FlowError> {
+        self.saved = Instant::now();
+        self.cursor.save(self.position, &self.counts).await
+    }
+
+    /// Back-pressure: waits while the flows are far behind.
+    async fn wait_for_flows(&self) -> Result<(), FlowError> {
+        loop {
+            let consumers = self.log.consumers(&self.stream).await?;
+            let behind = consumers.iter().map(|c| c.pending + c.unsettled.len() as u64).max();
+            if behind.unwrap_or(0) <= self.spec.backlog_max {
+                return Ok(());
+            }
+            tokio::time::sleep(BACKLOG_POLL).await;
+        }
+    }
+
+    /// Publishes what was read, and books it.
+    async fn settle(&mut self, items: Vec<Item>) -> Result<(), FlowError> {
+        let tickets = self.books.receive(items.len());
+        let mut outcomes = Vec::with_capacity(items.len());
+        let (mut places, mut records) = (Vec::new(), Vec::new());
+        for item in items {
+            self.position = self.position.max(item.position);
+            let (outcome, record) = self.prepare(item)?;
+            if let Some(record) = record {
+                places.push(outcomes.len());
+                records.push(record);
+            }
+            outcomes.push(outcome);
+        }
+        let answers = publish(&*self.log, records.clone()).await?;
+        let mut letters = (Vec::new(), Vec::new());
+        for ((place, record), answer) in places.into_iter().zip(records).zip(answers) {
+            match answer {
+                Ok(ack) if ack.is_duplicate && !self.is_same(&record, &ack).await? => {
+                    outcomes[place] = Outcome::Filtered(Reason::new("duplicate"));
+                }
+                Ok(_) => {}
+                Err(error) => {
+                    let kind = Reason::new("refused");
+                    let cause = DeadCause::new("log", kind, error.to_string());
+                    let position = record.headers.get(name::POSITION).unwrap_or_default();
+                    letters.1.push(self.letter(record.clone(), position, &cause, None)?);
+                    letters.0.push(place);
+                    outcomes[place] = Outcome::Dead(cause);
+                }
+            }
+        }
+        for answer in publish(&*self.log, letters.1).await? {
+            answer?;
+        }
+        self.book(tickets, &outcomes);
+        Ok(())
+    }
+
+    fn book(&mut self, tickets: Vec<Ticket>, outcomes: &[Outcome]) {
+        for outcome in outcomes {
+            self.counts.count_settled(outcome, 1);
+        }
+        self.books.settle(tickets.into_iter().zip(outcomes));
+    }
+
+    /// How an item ends if the log takes it, and what is published for it.
+    fn prepare(&self, item: Item) -> Result<(Outcome, Option<Record>), FlowError> {
+        let position = item.position.to_string();
+        let kind_of_post = |_: &str| None;
+        match item.content {
+            Content::Post(post) => {
+                let subject = self.spec.to.fill(kind_of_post)?;
+                let record = self.label(Record::new(subject, post.payload), post.id, &position);
+                Ok((Outcome::Emitted, Some(record)))
+            }
+            Content::Event(event) => {
+                let kind = event.kind;
+                let subject = self.spec.events.fill(|place| (place == "kind").then_some(kind))?;
+                let record = self.label(Record::new(subject, event.payload), event.id, &position);
+                Ok((Outcome::Emitted, Some(record)))
+            }
+            Content::Filtered(reason) => Ok((Outcome::Filtered(reason), None)),
+            Content::Dead { original, cut_from, cause } => {
+                let subject = Subject::new("source.unread")?;
+                let mut record = Record::new(subject, original);
+                record.headers.set(name::SOURCE, self.cursor.saved.source.as_str());
+                record.headers.set(name::POSITION, position.as_str());
+                let letter = self.letter(record, &position, &cause, cut_from)?;
+                Ok((Outcome::Dead(cause), Some(letter)))
+            }
+        }
+    }
+
+    fn label(&self, mut record: Record, id: MessageId, position: &str) -> Record {
+        let correlation = MessageId::from_content(id.as_str().as_bytes());
+        let correlation = correlation.as_str().trim_start_matches("sha256:");
+        record.headers.set(name::MESSAGE_ID, id);
+        record.headers.set(name::CORRELATION_ID, &correlation[..16]);
+        record.headers.set(name::SOURCE, self.cursor.saved.source.as_str());
+        record.headers.set(name::POSITION, position);
+        record
+    }
+
+    fn letter(
+        &self,
+        original: Record,
+        position: &str,
+        cause: &DeadCause,
+        cut_from: Option<(u64, String)>,
+    ) -> Result<Record, FlowError> {
+        let origin = format!("{}/{position}", self.cursor.saved.source);
+        let death = Death { flow: NAME, origin, deliveries: 1, cause, cut_from };
+        Ok(dead::write(&self.spec.dead, original, &death)?)
+    }
+
+    /// Whether the record that is there already is this very item, published before a crash.
+    async fn is_same(&self, record: &Record, ack: &PubAck) -> Result<bool, FlowError> {
+        let there = self.log.get(&ack.stream, ack.sequence).await?;
+        let place = |record: &Record| {
+            let text = |name| record.headers.get(name).map(str::to_owned);
+            (text(name::SOURCE), text(name::POSITION))
+        };
+        Ok(there.is_none_or(|stored| place(&stored.record) == place(record)))
+    }
+}

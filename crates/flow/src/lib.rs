@@ -1,0 +1,31 @@
+//! The engine.
+//!
+//! Floor 3. A [`Flow`] reads a stream through a durable consumer, sends batches through its
+//! stages, and settles every record as emitted, filtered or dead. An [`Ingest`] brings what a
+//! source reads into the log by the same rules. [`Books`] count, the [`ledger`] proves, the
+//! [`audit`] compares both with the streams. A [`Pack`] declares all of it.
+
+pub mod audit;
+mod books;
+mod commit;
+mod dead;
+mod deferral;
+mod engine;
+mod error;
+mod history;
+mod ingest;
+pub mod ledger;
+mod pack;
+mod pipeline;
+mod pool;
+mod template;
+
+pub use books::{Books, Counts, Ticket};
+pub use dead::DeadLetter;
+pub use engine::Flow;
+pub use error::FlowError;
+pub use ingest::{Cursor, Ingest, SavedPlace};
+pub use pack::{FlowSpec, IngestSpec, Pack, PackInfo, StreamSpec};
+pub use pipeline::Pipeline;
+pub use pool::Pool;
+pub use template::SubjectTemplate;

@@ -1,0 +1,99 @@
+//! The stages of a flow, run over a batch.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use wingbeat_record::{DeadCause, Reason};
+use wingbeat_stage::{Item, Settings, Stage, StageError, catalogue};
+
+/// The stages of a flow, in order.
+pub struct Pipeline {
+    stages: Vec<Box<dyn Stage>>,
+}
+
+impl Pipeline {
+    /// Makes the stages of those names.
+    pub fn new(names: &[String], settings: &Settings) -> Result<Self, StageError> {
+        let stages = names.iter().map(|name| catalogue::stage(name, settings));
+        Ok(Self { stages: stages.collect::<Result<_, _>>()? })
+    }
+
+    /// A pipeline of stages that are made already.
+    pub fn of(stages: Vec<Box<dyn Stage>>) -> Self {
+        Self { stages }
+    }
+
+    /// Runs all stages over the items, one stage after the other. A stage that panics costs only
+    /// the record that it panics on.
+    pub fn run(&self, items: &mut [&mut Item]) {
+        for stage in &self.stages {
+            let is_open = |item: &&mut &mut Item| item.verdict().is_none();
+            let mut open: Vec<&mut Item> =
+                items.iter_mut().filter(is_open).map(|item| &mut **item).collect();
+            if open.is_empty() {
+                return;
+            }
+            if catch_unwind(AssertUnwindSafe(|| stage.run(&mut open))).is_ok() {
+                continue;
+            }
+            for item in open.into_iter().filter(|item| item.verdict().is_none()) {
+                let alone = AssertUnwindSafe(|| stage.run(&mut [&mut *item]));
+                if catch_unwind(alone).is_err() {
+                    let message = "the stage panicked on this record; its message is in the log";
+                    item.die(DeadCause::new(stage.name(), Reason::new("panic"), message));
+                }
+            }
+        }
+    }
+}
+
+impl std::fmt::Debug for Pipeline {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(self.stages.iter().map(|stage| stage.name())).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use wingbeat_record::{Record, Subject};
+    use wingbeat_stage::Verdict;
+
+    use super::*;
+
+    /// Panics on some payloads.
+    struct Brittle;
+
+    impl Stage for Brittle {
+        fn name(&self) -> &'static str {
+            "brittle"
+        }
+
+        fn run(&self, items: &mut [&mut Item]) {
+            for item in items {
+                assert!(item.record().payload != "boom", "boom");
+                item.set_token("seen", "yes");
+            }
+        }
+    }
+
+    #[test]
+    fn i6_a_panicking_stage_costs_one_record() {
+        let items = ["a", "boom", "b"];
+        let subject = Subject::new("s").unwrap();
+        let mut items: Vec<Item> =
+            items.iter().map(|p| Item::new(Record::new(subject.clone(), *p))).collect();
+        let mut open: Vec<&mut Item> = items.iter_mut().collect();
+        Pipeline::of(vec![Box::new(Brittle)]).run(&mut open);
+        assert!(
+            matches!(items[1].verdict(), Some(Verdict::Dead(cause)) if cause.stage == "brittle")
+        );
+        for item in [&items[0], &items[2]] {
+            assert_eq!((item.verdict(), item.token("seen")), (None, Some("yes")));
+        }
+    }
+
+    #[test]
+    fn an_unknown_stage_is_refused_with_the_names_of_those_that_are() {
+        let error = Pipeline::new(&["psot".to_owned()], &Settings::default()).unwrap_err();
+        assert!(error.to_string().contains("post"), "{error}");
+    }
+}

@@ -1,0 +1,143 @@
+//! Bringing a source into the log: books, cursor, restarts, back-pressure.
+
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+mod support;
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use support::{audit_lines, ingest, open, pack, pipeline, post_item, read_all, start};
+use tokio_util::sync::CancellationToken;
+use wingbeat_flow::DeadLetter;
+use wingbeat_record::{DeadCause, MessageId, Reason, name};
+use wingbeat_source::{Content, Event};
+
+fn contents() -> Vec<Content> {
+    let mut contents: Vec<Content> = (0..50).map(|n| post_item(n % 5, n)).collect();
+    contents.push(post_item(3, 3));
+    contents.push(Content::Event(Event {
+        kind: "delete",
+        payload: Bytes::from_static(b"{\"uri\":\"at://1/1\"}"),
+        id: MessageId::new("delete:at://1/1"),
+    }));
+    contents.push(Content::Filtered(Reason::new("other_collection")));
+    contents.push(Content::Dead {
+        original: Bytes::from_static(b"\xff\xff"),
+        cut_from: Some((99, "ab".repeat(32))),
+        cause: DeadCause::new("source", Reason::new("bad_frame"), "frame 7: no CBOR"),
+    });
+    contents
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn i1_every_item_of_a_source_is_booked() {
+    let directory = tempfile::tempdir().unwrap();
+    let pack = pack("");
+    let log = open(directory.path(), &pack).await;
+    let ingest = ingest(&log, &pack, &contents()).await;
+    let books = ingest.books();
+    assert!(ingest.run(CancellationToken::new()).await.unwrap(), "the source has ended");
+    let counts = books.counts();
+    assert_eq!((counts.received, counts.emitted, counts.imbalance()), (54, 51, 0));
+    let filtered = [("duplicate".to_owned(), 1), ("other_collection".to_owned(), 1)];
+    assert_eq!(counts.filtered, filtered.into());
+    assert_eq!(counts.dead, BTreeMap::from([("bad_frame".to_owned(), 1)]));
+    assert_eq!(read_all(&log, "in").await.len(), 50);
+    assert_eq!(read_all(&log, "events").await[0].record.subject.as_str(), "events.delete");
+    let letter = DeadLetter::read(&read_all(&log, "dead").await[0]);
+    assert_eq!((&letter.original[..], letter.bytes), (&b"\xff\xff"[..], 99));
+    assert_eq!((letter.flow.as_str(), letter.error.as_str()), ("ingest", "frame 7: no CBOR"));
+    assert_eq!(audit_lines(&log, &pack).await, [""; 0]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn i2_i3_a_source_goes_on_where_its_acknowledged_records_end() {
+    let directory = tempfile::tempdir().unwrap();
+    let pack = pack("[ingest]\nbatch = 3\nsave_every = \"1ms\"\n");
+    let all: Vec<Content> =
+        (0..40).flat_map(|n| [post_item(n % 4, n), post_item(9, n / 2 + 1000)]).collect();
+    for round in 1..=10 {
+        let log = open(directory.path(), &pack).await;
+        let ingest = ingest(&log, &pack, &all).await;
+        let (books, before) = (ingest.books(), ingest.books().counts().received);
+        let running = tokio::spawn(ingest.run(CancellationToken::new()));
+        if round < 10 {
+            // Given up at some await point: the place may not be saved.
+            while books.counts().received < (before + 9).min(80) && !running.is_finished() {
+                tokio::time::sleep(Duration::from_micros(100)).await;
+            }
+            running.abort();
+            let _ = running.await;
+        } else {
+            assert!(running.await.unwrap().unwrap());
+            let counts = books.counts();
+            assert_eq!((counts.received, counts.emitted), (80, 60));
+            assert_eq!(counts.filtered, BTreeMap::from([("duplicate".to_owned(), 20)]));
+        }
+        assert_eq!(audit_lines(&log, &pack).await, [""; 0], "round {round}");
+        log.close().await.unwrap();
+    }
+    let log = open(directory.path(), &pack).await;
+    let stored = read_all(&log, "in").await;
+    assert_eq!(stored.len(), 60);
+    assert!(stored[0].record.headers.get(name::CORRELATION_ID).is_some());
+    // A finished source has nothing more to bring.
+    let again = ingest(&log, &pack, &all).await;
+    assert!(again.run(CancellationToken::new()).await.unwrap());
+    assert_eq!(read_all(&log, "in").await.len(), 60);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn i4_a_source_waits_while_the_flows_are_far_behind() {
+    let directory = tempfile::tempdir().unwrap();
+    let pack = pack("[ingest]\nbacklog_max = 20\n");
+    let log = open(directory.path(), &pack).await;
+    // The flow's consumer exists, but nobody works.
+    log.consumer("in", &wingbeat_log::ConsumerConfig::new("c")).await.unwrap();
+    let all: Vec<Content> = (0..200).map(|n| post_item(n, n)).collect();
+    let ingest = ingest(&log, &pack, &all).await;
+    let books = ingest.books();
+    let running = tokio::spawn(ingest.run(CancellationToken::new()));
+    while books.counts().received < 21 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    for _ in 0..50 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        // One batch may be over the limit.
+        assert!(books.counts().received <= 28, "{:?}", books.counts());
+    }
+    let flow = start(&log, &pack, pipeline(|_| {})).await;
+    assert!(running.await.unwrap().unwrap());
+    flow.finish_after(200).await;
+    assert_eq!(read_all(&log, "out").await.len(), 200);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn i2_two_processes_on_one_source_do_not_overwrite_each_others_place() {
+    let directory = tempfile::tempdir().unwrap();
+    let pack = pack("");
+    let log = open(directory.path(), &pack).await;
+    let all: Vec<Content> = (0..30).map(|n| post_item(n, n)).collect();
+    let (left, right) = (ingest(&log, &pack, &all).await, ingest(&log, &pack, &all).await);
+    left.run(CancellationToken::new()).await.unwrap();
+    let error = right.run(CancellationToken::new()).await.unwrap_err();
+    assert!(error.to_string().contains("another process reads"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn i2_a_saved_place_that_cannot_be_read_stops_the_source() {
+    let directory = tempfile::tempdir().unwrap();
+    let pack = pack("");
+    let log = open(directory.path(), &pack).await;
+    let first = ingest(&log, &pack, &contents()).await;
+    first.run(CancellationToken::new()).await.unwrap();
+    let bucket = log.bucket("wingbeat-cursors").await.unwrap();
+    let key = bucket.keys().await.unwrap().pop().unwrap();
+    bucket.put(&key, Bytes::from_static(b"{\"position\":")).await.unwrap();
+    let probe = support::ListSource::new(Vec::new(), None);
+    let description = wingbeat_source::Source::description(&probe).clone();
+    let found = wingbeat_flow::Cursor::find(&*Arc::clone(&log), &description).await;
+    let Err(error) = found else { panic!("it went on from the start") };
+    assert!(error.to_string().contains(&key), "{error}");
+}

@@ -1,0 +1,162 @@
+//! What every stage is.
+
+use wingbeat_record::{DeadCause, Document, MessageId, Reason, Record};
+
+/// A step that looks at a batch of records. It runs on a thread of its own kind, never on the
+/// async runtime, so it may compute as long as it needs.
+pub trait Stage: Send + Sync {
+    /// Its name: what a flow lists, and what dead letters and metrics say.
+    fn name(&self) -> &'static str;
+
+    /// Looks at the records. Each may be annotated, or settled by [`Item::filter`] or
+    /// [`Item::die`]; what no stage settles is emitted. Items that are settled already are not
+    /// among them.
+    fn run(&self, items: &mut [&mut Item]);
+}
+
+/// How a stage settles a record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// Left out on purpose.
+    Filtered(Reason),
+    /// It can't be handled.
+    Dead(DeadCause),
+    /// It could not be handled now, and may be later: the flow tries again, and makes it a dead
+    /// letter when it has tried often enough.
+    Retry(DeadCause),
+}
+
+/// A record on its way through the stages.
+#[derive(Debug)]
+pub struct Item {
+    record: Record,
+    document: Option<Document>,
+    text: String,
+    language: Option<&'static str>,
+    members: Vec<(&'static str, Vec<u8>)>,
+    tokens: Vec<(&'static str, String)>,
+    verdict: Option<Verdict>,
+}
+
+impl Item {
+    /// A record that no stage has seen yet.
+    pub fn new(record: Record) -> Self {
+        Self {
+            record,
+            document: None,
+            text: String::new(),
+            language: None,
+            members: Vec::new(),
+            tokens: Vec::new(),
+            verdict: None,
+        }
+    }
+
+    /// The record as it came in.
+    pub fn record(&self) -> &Record {
+        &self.record
+    }
+
+    /// The payload as an object; `None` before the stage `post`.
+    pub fn document(&self) -> Option<&Document> {
+        self.document.as_ref()
+    }
+
+    /// The text of the post; empty where it has none.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Sets what the stage `post` has found.
+    pub(crate) fn set_document(&mut self, document: Document, text: String) {
+        self.document = Some(document);
+        self.text = text;
+    }
+
+    /// The language of the text, ISO 639-1; `None` where it can't be told or nobody has looked.
+    pub fn language(&self) -> Option<&'static str> {
+        self.language
+    }
+
+    /// Sets the language.
+    pub(crate) fn set_language(&mut self, language: Option<&'static str>) {
+        self.language = language;
+    }
+
+    /// Adds a member to the output object, or replaces it. `json` must be one JSON value.
+    pub fn set_member(&mut self, name: &'static str, json: Vec<u8>) {
+        self.members.retain(|(known, _)| *known != name);
+        self.members.push((name, json));
+    }
+
+    /// Sets what stands for `{name}` in the flow's output subject. Any text will do.
+    pub fn set_token(&mut self, name: &'static str, token: &str) {
+        self.tokens.retain(|(known, _)| *known != name);
+        self.tokens.push((name, wingbeat_record::token(token).into_owned()));
+    }
+
+    /// What stands for `{name}` in the output subject.
+    pub fn token(&self, name: &str) -> Option<&str> {
+        self.tokens.iter().find(|(known, _)| *known == name).map(|(_, token)| token.as_str())
+    }
+
+    /// Leaves the record out on purpose.
+    pub fn filter(&mut self, reason: Reason) {
+        self.settle(Verdict::Filtered(reason));
+    }
+
+    /// Gives the record up: it becomes a dead letter.
+    pub fn die(&mut self, cause: DeadCause) {
+        self.settle(Verdict::Dead(cause));
+    }
+
+    /// Asks for another try, later.
+    pub fn retry(&mut self, cause: DeadCause) {
+        self.settle(Verdict::Retry(cause));
+    }
+
+    fn settle(&mut self, verdict: Verdict) {
+        // The first verdict counts: later stages do not see the item.
+        self.verdict.get_or_insert(verdict);
+    }
+
+    /// How the record was settled; `None` where it is to be emitted.
+    pub fn verdict(&self) -> Option<&Verdict> {
+        self.verdict.as_ref()
+    }
+
+    /// The key within which order is kept: the author.
+    pub fn key(&self) -> Option<String> {
+        let document = self.document.as_ref()?;
+        ["author", "did"].iter().find_map(|name| Some(document.get(name)?.as_str()?.into_owned()))
+    }
+
+    /// The identity of the output: that of the input, or that of uri and cid, or that of the
+    /// content.
+    pub fn message_id(&self) -> MessageId {
+        if let Some(id) = self.record.id() {
+            return MessageId::new(id);
+        }
+        let text = |name| self.document.as_ref()?.get(name)?.as_str();
+        match (text("uri"), text("cid")) {
+            (Some(uri), Some(cid)) => MessageId::of_post(&uri, &cid),
+            _ => MessageId::from_content(&self.record.payload),
+        }
+    }
+
+    /// The output's payload: the input's members byte for byte, and behind them what the stages
+    /// have added.
+    pub fn output(&self) -> Vec<u8> {
+        let members: Vec<(&str, &[u8])> =
+            self.members.iter().map(|(name, json)| (*name, json.as_slice())).collect();
+        match &self.document {
+            Some(document) => document.with_members(&members),
+            None => self.record.payload.to_vec(),
+        }
+    }
+
+    /// The record back, for another try or a dead letter.
+    pub fn into_record(self) -> Record {
+        self.record
+    }
+}

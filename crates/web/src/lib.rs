@@ -1,0 +1,47 @@
+//! The dashboard's server.
+//!
+//! Floor 4. A [`Hub`] reads the enriched stream once, however many browsers watch, and keeps the
+//! last posts and the moods of the last hour. [`serve`] answers: the page, the events, the API
+//! (docs/reference/http-api.md). Everything that comes from a post is untrusted text; nothing here
+//! looks into it further than it must.
+
+mod assets;
+mod events;
+mod hub;
+mod metrics;
+mod moods;
+mod server;
+
+pub use hub::{Hub, Sources, Streams};
+pub use server::{Server, WebError, WebSettings};
+
+use serde::Serialize;
+
+/// What the source is doing, for the page.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct SourceStatus {
+    /// `file`, `frames`, `simulator`.
+    pub kind: String,
+    /// The source as it was asked for.
+    pub spec: String,
+    /// Whether its posts are made up.
+    pub simulated: bool,
+    /// What it is doing.
+    pub state: SourceState,
+    /// Why, where that helps.
+    pub message: Option<String>,
+}
+
+/// What a source is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SourceState {
+    /// It reads.
+    Running,
+    /// It has come to its end.
+    Ended,
+    /// It was stopped.
+    Stopped,
+    /// It failed.
+    Failed,
+}

@@ -1,0 +1,329 @@
+//! What the command line takes.
+
+use std::{net::IpAddr, path::PathBuf};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+use wingbeat_ops::{config::Span, logging};
+
+/// Watches a live stream of posts and tells what people feel and talk about, as it happens.
+#[derive(Debug, Parser)]
+#[command(
+    name = "wingbeat",
+    version,
+    about,
+    max_term_width = 100,
+    after_help = "\
+Examples:
+  wingbeat up                                     made-up posts, dashboard on http://127.0.0.1:3000
+  wingbeat up --source file:posts.jsonl.gz --once a file, then a summary
+  wingbeat enrich < posts.jsonl > enriched.jsonl  no log, no dashboard
+  wingbeat audit                                  prove that nothing was lost
+
+Exit codes: 0 fine, 1 failed, 2 wrong usage, 78 wrong configuration."
+)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What every command takes.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Everywhere")]
+pub(crate) struct Global {
+    /// Configuration file [default: wingbeat.toml in the working directory, where there is one]
+    #[arg(long, global = true, value_name = "FILE", env = "WINGBEAT_CONFIG")]
+    pub(crate) config: Option<PathBuf>,
+    /// The log: embedded:DIR [default: embedded:wingbeat-data]
+    #[arg(long, global = true, value_name = "URL", env = "WINGBEAT_LOG")]
+    pub(crate) log: Option<String>,
+    /// Set any value of the configuration, such as stages.sentiment.threshold=0.5
+    #[arg(long = "set", global = true, value_name = "KEY=VALUE")]
+    pub(crate) settings: Vec<String>,
+    /// How much the program says about itself on stderr: error, warn, info, debug, trace
+    #[arg(long, global = true, value_name = "LEVEL", value_parser = parse_level)]
+    pub(crate) log_level: Option<logging::Level>,
+    /// How it says it: console or json
+    #[arg(long, global = true, value_name = "FORMAT", value_parser = parse_log_format)]
+    pub(crate) log_format: Option<logging::Format>,
+}
+
+fn parse_level(text: &str) -> Result<logging::Level, String> {
+    serde_json::from_value(text.to_ascii_lowercase().into())
+        .map_err(|_| "one of error, warn, info, debug, trace".to_owned())
+}
+
+fn parse_log_format(text: &str) -> Result<logging::Format, String> {
+    serde_json::from_value(text.into()).map_err(|_| "console or json".to_owned())
+}
+
+/// How results are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub(crate) enum Format {
+    /// For people.
+    #[default]
+    Text,
+    /// For programs: one JSON document, or one JSON object a line.
+    Json,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Everything in one process: source, log, flows, dashboard
+    Up(Up),
+    /// Enrich JSON lines from standard input or a file to standard output
+    Enrich(Enrich),
+    /// Publish made-up posts into the log, or write them to standard output
+    Mock(Mock),
+    /// Look at the log's streams, also while wingbeat runs
+    #[command(subcommand)]
+    Streams(Streams),
+    /// Look at dead letters: records that could not be handled
+    #[command(subcommand)]
+    Dead(Dead),
+    /// Compare the books with the streams themselves; exit code 0 only when they balance
+    Audit(Audit),
+    /// Check configuration and log without starting anything
+    Check,
+    /// Show the configuration and where each value comes from
+    Config(Config),
+    /// Measure the models on labelled texts
+    Eval(Eval),
+    /// Print a completion script for a shell
+    Completions {
+        /// The shell.
+        shell: Shell,
+    },
+}
+
+/// Where posts come from.
+#[derive(Debug, Args)]
+pub(crate) struct SourceArgs {
+    /// Where posts come from: file:PATH (JSON lines, also .gz and .zst; - for standard input),
+    /// frames:PATH (recorded firehose frames), simulator[:KEY=VALUE,...]
+    #[arg(long, value_name = "SPEC", env = "WINGBEAT_SOURCE")]
+    pub(crate) source: Option<String>,
+    /// At most so many posts per second
+    #[arg(long, value_name = "N")]
+    pub(crate) rate: Option<f64>,
+    /// Stop reading after this long, finish what was read, and exit
+    #[arg(long = "for", value_name = "DURATION")]
+    pub(crate) duration: Option<Span>,
+}
+
+/// `up`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  wingbeat up
+  wingbeat up --source simulator --rate 500 --for 20s
+  wingbeat up --source file:posts.jsonl.gz --once --port 0
+  SENTIMENT_CONFIDENCE_THRESHOLD=0 wingbeat up --source frames:frames.bin.zst --once")]
+pub(crate) struct Up {
+    /// A pack: the name of a built-in one, or a TOML file [default: bluesky]
+    pub(crate) pack: Option<String>,
+    #[command(flatten)]
+    pub(crate) source: SourceArgs,
+    /// Exit when the source has ended and everything is settled
+    #[arg(long)]
+    pub(crate) once: bool,
+    /// The dashboard's address [default: 127.0.0.1]
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) host: Option<IpAddr>,
+    /// The dashboard's port; 0 picks a free one [default: 3000]
+    #[arg(long, value_name = "PORT")]
+    pub(crate) port: Option<u16>,
+    /// How the summary at the end is printed: text on stderr, json on stdout
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: Format,
+}
+
+/// `enrich`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  wingbeat enrich < posts.jsonl > enriched.jsonl
+  wingbeat enrich posts.jsonl.gz --dead dead.jsonl | jq .sentiment
+  wingbeat mock --stdout --count 1000 | wingbeat enrich > enriched.jsonl")]
+pub(crate) struct Enrich {
+    /// The file to read, also .gz and .zst [default: standard input]
+    pub(crate) file: Option<PathBuf>,
+    /// Where to write lines that could not be handled, as JSON lines
+    #[arg(long, value_name = "FILE")]
+    pub(crate) dead: Option<PathBuf>,
+    /// A pack: the name of a built-in one, or a TOML file [default: bluesky]
+    #[arg(long, value_name = "PACK")]
+    pub(crate) pack: Option<String>,
+    /// How the counts at the end are printed on stderr
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: Format,
+}
+
+/// `mock`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  wingbeat mock --rate 4
+  wingbeat mock --stdout --count 1000 --seed 7 > posts.jsonl")]
+pub(crate) struct Mock {
+    /// Write the posts to standard output instead of the log
+    #[arg(long)]
+    pub(crate) stdout: bool,
+    /// Posts per second [default: 50]
+    #[arg(long, value_name = "N")]
+    pub(crate) rate: Option<f64>,
+    /// Stop after this many
+    #[arg(long, value_name = "N")]
+    pub(crate) count: Option<u64>,
+    /// The same seed makes the same posts
+    #[arg(long, value_name = "N")]
+    pub(crate) seed: Option<u64>,
+    /// Stop after this long
+    #[arg(long = "for", value_name = "DURATION")]
+    pub(crate) duration: Option<Span>,
+    /// Further settings of the simulator, such as malformed=0.1,languages=en:3+ja:1
+    #[arg(long, value_name = "KEY=VALUE,...")]
+    pub(crate) options: Option<String>,
+}
+
+/// `streams`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Streams {
+    /// List the streams
+    Ls {
+        /// How the list is printed
+        #[arg(long, value_enum, default_value_t)]
+        format: Format,
+    },
+    /// Show one stream: settings, contents, consumers, losses
+    Info {
+        /// The stream.
+        stream: String,
+        /// How it is printed
+        #[arg(long, value_enum, default_value_t)]
+        format: Format,
+    },
+    /// Print records, one JSON object a line
+    Tail(Tail),
+}
+
+/// `streams tail`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  wingbeat streams tail bluesky-posts-enriched --from last --follow
+  wingbeat streams tail bluesky-posts --from 2026-07-04T14:38:08Z --count 10
+  wingbeat streams tail bluesky-posts-enriched --subject 'bluesky.enriched.negative.>'")]
+pub(crate) struct Tail {
+    /// The stream.
+    pub(crate) stream: String,
+    /// Where to start: first, last, a sequence, or a time (RFC 3339)
+    #[arg(long, value_name = "PLACE", default_value = "first")]
+    pub(crate) from: String,
+    /// Stop after this many records
+    #[arg(long, value_name = "N")]
+    pub(crate) count: Option<u64>,
+    /// Go on with what comes
+    #[arg(long)]
+    pub(crate) follow: bool,
+    /// Only subjects that match; `*` stands for one token, `>` for the rest
+    #[arg(long, value_name = "SUBJECT")]
+    pub(crate) subject: Vec<String>,
+}
+
+/// `dead`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Dead {
+    /// List dead letters, oldest first
+    Ls {
+        /// Only those of this flow
+        #[arg(long, value_name = "FLOW")]
+        flow: Option<String>,
+        /// Only those of this kind of error
+        #[arg(long, value_name = "KIND")]
+        kind: Option<String>,
+        /// Only the newest so many
+        #[arg(long, value_name = "N")]
+        last: Option<usize>,
+        /// How the list is printed
+        #[arg(long, value_enum, default_value_t)]
+        format: Format,
+    },
+    /// Show one dead letter: its error, its history and its original bytes
+    Show {
+        /// Its sequence, as `dead ls` lists it.
+        sequence: u64,
+        /// Write nothing but the original bytes to standard output
+        #[arg(long, conflicts_with = "format")]
+        raw: bool,
+        /// How it is printed
+        #[arg(long, value_enum, default_value_t)]
+        format: Format,
+    },
+}
+
+/// `audit`.
+#[derive(Debug, Args)]
+pub(crate) struct Audit {
+    /// A pack: the name of a built-in one, or a TOML file [default: bluesky]
+    pub(crate) pack: Option<String>,
+    /// How the report is printed
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: Format,
+}
+
+/// `config`.
+#[derive(Debug, Args)]
+pub(crate) struct Config {
+    /// What to show
+    #[arg(value_enum, default_value_t)]
+    pub(crate) what: ConfigView,
+    /// How the configuration is printed
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: Format,
+}
+
+/// What `config` shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub(crate) enum ConfigView {
+    /// The values in force, each with where it was set.
+    #[default]
+    Show,
+    /// The reference of all settings, as Markdown.
+    Reference,
+    /// The JSON Schema, for editors.
+    Schema,
+}
+
+/// `eval`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+The file: TSV with a header naming the columns `label` (or `labels`, separated by |) and `text`, or
+JSON lines with the same fields (`labels` a list); also .gz and .zst.
+
+Examples:
+  wingbeat eval --task sentiment --data validation.tsv.gz
+  wingbeat eval --task topics --data topics.jsonl --format json")]
+pub(crate) struct Eval {
+    /// What to measure
+    #[arg(long, value_enum)]
+    pub(crate) task: Task,
+    /// Labelled texts
+    #[arg(long, value_name = "FILE")]
+    pub(crate) data: PathBuf,
+    /// How the figures are printed
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: Format,
+}
+
+/// What a model is measured on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Task {
+    /// Negative, neutral, positive.
+    Sentiment,
+    /// Topics, several per text.
+    Topics,
+}

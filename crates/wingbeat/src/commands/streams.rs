@@ -1,0 +1,199 @@
+//! `wingbeat streams`: looking at the log, also while another process writes to it.
+
+use std::time::Duration;
+
+use base64::prelude::{BASE64_STANDARD as BASE64, Engine as _};
+use serde_json::{Value, json};
+use wingbeat_log::{ConsumerInfo, LogError, Start, Stored, StreamInfo};
+use wingbeat_ops::{config::Span, logging, shutdown};
+use wingbeat_record::{SubjectFilter, Time};
+
+use super::{open_to_read, print_json, print_line};
+use crate::{
+    cli::{Format, Global, Streams, Tail},
+    config,
+    failure::Failure,
+    table::{self, bytes, number},
+};
+
+const READ_MAX: usize = 500;
+/// How long a follower waits before it looks whether it is to stop.
+const FOLLOW_WAIT: Duration = Duration::from_secs(1);
+
+pub(crate) async fn run(global: &Global, command: &Streams) -> Result<(), Failure> {
+    let config = config::load(global, None, Vec::new())?.config;
+    logging::start(config.logging.level, config.logging.format);
+    let log = open_to_read(&config).await?;
+    match command {
+        Streams::Ls { format } => list(&log.streams().await?, *format),
+        Streams::Info { stream, format } => {
+            let info = log.stream(stream).await?;
+            show(&info, &log.consumers(stream).await?, *format)
+        }
+        Streams::Tail(args) => tail(&*log, args).await,
+    }
+}
+
+fn list(streams: &[StreamInfo], format: Format) -> Result<(), Failure> {
+    if format == Format::Json {
+        return streams.iter().try_for_each(|info| print_json(&stream_json(info)));
+    }
+    let head = ["stream", "records", "size", "first", "last", "newest", "subjects"];
+    let mut rows = vec![head.map(str::to_owned).to_vec()];
+    for info in streams {
+        let subjects: Vec<&str> = info.config.subjects.iter().map(SubjectFilter::as_str).collect();
+        rows.push(vec![
+            info.config.name.clone(),
+            number(info.records),
+            bytes(info.bytes),
+            number(info.first),
+            number(info.last),
+            info.last_time.map_or_else(|| "-".to_owned(), |time| time.to_string()),
+            subjects.join(" "),
+        ]);
+    }
+    print_line(table::render(&rows).trim_end())
+}
+
+fn stream_json(info: &StreamInfo) -> Value {
+    json!({
+        "name": info.config.name,
+        "subjects": info.config.subjects,
+        "records": info.records,
+        "bytes": info.bytes,
+        "first": info.first,
+        "last": info.last,
+        "last_time": info.last_time,
+        "deleted": info.deleted,
+        "lost": info.lost,
+        "records_max": info.config.records_max,
+        "bytes_max": info.config.bytes_max,
+        "age_max": info.config.age_max.map(Span),
+        "duplicate_window": Span(info.config.duplicate_window),
+        "discard": info.config.discard,
+    })
+}
+
+fn consumer_json(info: &ConsumerInfo) -> Value {
+    json!({
+        "name": info.config.name,
+        "ack_floor": info.ack_floor,
+        "delivered": info.delivered,
+        "unsettled": info.unsettled.len(),
+        "pending": info.pending,
+        "missed": info.missed,
+    })
+}
+
+fn show(info: &StreamInfo, consumers: &[ConsumerInfo], format: Format) -> Result<(), Failure> {
+    if format == Format::Json {
+        let mut json = stream_json(info);
+        json["consumers"] = consumers.iter().map(consumer_json).collect();
+        return print_json(&json);
+    }
+    let limit = |value: Option<String>| value.unwrap_or_else(|| "no limit".to_owned());
+    let config = &info.config;
+    let subjects: Vec<&str> = config.subjects.iter().map(SubjectFilter::as_str).collect();
+    let lines = [
+        ("stream", config.name.clone()),
+        ("subjects", subjects.join(" ")),
+        ("records", number(info.records)),
+        ("size", bytes(info.bytes)),
+        ("sequences", format!("{} to {}", number(info.first), number(info.last))),
+        ("newest", info.last_time.map_or_else(|| "-".to_owned(), |time| time.to_string())),
+        ("deleted", number(info.deleted)),
+        (
+            "keeps at most",
+            format!(
+                "{} records, {}, {}",
+                limit(config.records_max.map(number)),
+                limit(config.bytes_max.map(bytes)),
+                limit(config.age_max.map(|age| Span(age).to_string())),
+            ),
+        ),
+        ("duplicate window", Span(config.duplicate_window).to_string()),
+    ];
+    for (name, value) in lines {
+        print_line(&format!("{name:<17} {value}"))?;
+    }
+    for lost in &info.lost {
+        print_line(&format!("{:<17} {lost}", "LOST"))?;
+    }
+    for consumer in consumers {
+        print_line(&format!(
+            "{:<17} {}: settled up to {}, {} being worked on, {} waiting",
+            "consumer",
+            consumer.config.name,
+            number(consumer.ack_floor),
+            number(consumer.unsettled.len() as u64),
+            number(consumer.pending),
+        ))?;
+        for missed in &consumer.missed {
+            print_line(&format!("{:<17} {missed}", "  MISSED"))?;
+        }
+    }
+    Ok(())
+}
+
+async fn tail(log: &dyn wingbeat_log::Log, args: &Tail) -> Result<(), Failure> {
+    let filters = args.subject.iter().map(SubjectFilter::new).collect::<Result<Vec<_>, _>>();
+    let filters = filters.map_err(|error| Failure::Failed(error.to_string()))?;
+    let start = start(&args.from)?;
+    let stop =
+        shutdown::on_signal().map_err(|error| Failure::io("can't listen for signals", &error))?;
+    let mut reader = log.read(&args.stream, start, &filters).await?;
+    let mut left = args.count.unwrap_or(u64::MAX);
+    while left > 0 {
+        let max = usize::try_from(left).unwrap_or(usize::MAX).min(READ_MAX);
+        let wait = if args.follow { FOLLOW_WAIT } else { Duration::ZERO };
+        let records = tokio::select! {
+            () = stop.cancelled() => break,
+            records = reader.next(max, wait) => records?,
+        };
+        if records.is_empty() && !args.follow {
+            break;
+        }
+        left -= records.len() as u64;
+        records.iter().try_for_each(|stored| print_json(&record_json(stored)))?;
+    }
+    Ok(())
+}
+
+/// A record as one line of JSON: its place, its headers, and its payload as JSON where it is
+/// JSON, as text where it is text, else in base64.
+pub(crate) fn record_json(stored: &Stored) -> Value {
+    let record = &stored.record;
+    let headers: serde_json::Map<String, Value> =
+        record.headers.iter().map(|(name, value)| (name.to_owned(), value.into())).collect();
+    let mut json = json!({
+        "seq": stored.sequence,
+        "time": stored.time,
+        "subject": record.subject,
+        "headers": headers,
+    });
+    if let Ok(payload) = serde_json::from_slice::<Value>(&record.payload) {
+        json["payload"] = payload;
+    } else if let Ok(text) = std::str::from_utf8(&record.payload) {
+        json["text"] = text.into();
+    } else {
+        json["base64"] = BASE64.encode(&record.payload).into();
+    }
+    json
+}
+
+fn start(text: &str) -> Result<Start, Failure> {
+    if let Ok(sequence) = text.parse::<u64>() {
+        return Ok(Start::Sequence(sequence));
+    }
+    match text {
+        "first" => Ok(Start::First),
+        "last" => Ok(Start::Last),
+        "new" => Ok(Start::New),
+        _ => text.parse::<Time>().map(Start::Time).map_err(|_| {
+            LogError::Invalid(format!(
+                "`--from {text}`: write first, last, a sequence such as 17, or a time such as 2026-07-04T14:38:08Z"
+            ))
+            .into()
+        }),
+    }
+}

@@ -1,0 +1,300 @@
+//! `wingbeat up`: everything in one process.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::{sync::watch, task::JoinSet};
+use tokio_util::sync::CancellationToken;
+use wingbeat_flow::{Flow, FlowError, Ingest, Pack, Pipeline, Pool};
+use wingbeat_log::{Consumer, Log};
+use wingbeat_ops::{logging, shutdown};
+use wingbeat_source::SourceSpec;
+use wingbeat_web::{Hub, Server, SourceState, SourceStatus, Sources, Streams};
+
+use super::{open_source, open_to_write};
+use crate::{
+    cli::{Global, Up},
+    config::{self, Config, Flag},
+    failure::Failure,
+    summary::{self, Live},
+};
+
+/// The source where nobody names one.
+const BUILT_IN_SOURCE: &str = "simulator";
+/// How long flows may take to settle what is under way when the program is told to stop.
+const STOP_WAIT: Duration = Duration::from_secs(20);
+/// How often it is checked whether everything that was read is settled.
+const IDLE_POLL: Duration = Duration::from_millis(20);
+
+pub(crate) async fn run(global: &Global, args: &Up) -> Result<(), Failure> {
+    let config = config::load(global, args.pack.as_deref(), flags(args))?.config;
+    logging::start(config.logging.level, config.logging.format);
+    let stop =
+        shutdown::on_signal().map_err(|error| Failure::io("can't listen for signals", &error))?;
+    let spec = source_spec(&config)?;
+    let log = open_to_write(&config).await?;
+    let result = run_on(&config, args, &log, &spec, stop).await;
+    let closed = log.close().await;
+    result?;
+    Ok(closed?)
+}
+
+fn flags(args: &Up) -> Vec<Flag> {
+    let mut flags: Vec<Flag> = Vec::new();
+    if let Some(source) = &args.source.source {
+        flags.push(("source.spec", source.as_str().into(), "--source"));
+    }
+    if let Some(rate) = args.source.rate {
+        flags.push(("source.rate", rate.into(), "--rate"));
+    }
+    if let Some(host) = args.host {
+        flags.push(("web.host", host.to_string().into(), "--host"));
+    }
+    if let Some(port) = args.port {
+        flags.push(("web.port", port.into(), "--port"));
+    }
+    flags
+}
+
+fn source_spec(config: &Config) -> Result<SourceSpec, Failure> {
+    let spec = config.source.spec.as_str();
+    if spec.is_empty() {
+        eprintln!(
+            "No source is named, so this shows made-up posts (--source {BUILT_IN_SOURCE}). They are not from Bluesky."
+        );
+    }
+    Ok(SourceSpec::parse(if spec.is_empty() { BUILT_IN_SOURCE } else { spec })?)
+}
+
+/// Everything that runs, with the log open.
+async fn run_on(
+    config: &Config,
+    args: &Up,
+    log: &Arc<dyn Log>,
+    spec: &SourceSpec,
+    stop: CancellationToken,
+) -> Result<(), Failure> {
+    let pack = config.pack();
+    let server = Server::bind(&config.web).await?;
+    let rate = Some(config.source.rate).filter(|rate| *rate > 0.0);
+    let (source, cursor) = open_source(&**log, spec, rate).await?;
+    let description = source.description().clone();
+    let resumed = cursor.position();
+    let (status, watched) = watch::channel(SourceStatus {
+        kind: description.kind.to_owned(),
+        spec: description.spec.clone(),
+        simulated: description.is_simulated,
+        state: SourceState::Running,
+        message: None,
+    });
+    let to = pack.stream_of("ingest.to", pack.ingest.to.filter())?;
+    let ingest = Ingest::open(&pack.ingest, &to, Arc::clone(log), source, cursor).await?;
+    let flows = open_flows(config, &pack, log).await?;
+    let mut books = vec![ingest.books()];
+    books.extend(flows.iter().map(Flow::books));
+    let consumers: Vec<Arc<dyn Consumer>> = flows.iter().map(Flow::consumer).collect();
+
+    let sources = Sources { books: books.clone(), source: watched };
+    let hub = Hub::open(Arc::clone(log), streams_shown(&pack)?, sources).await?;
+    let address = server.address();
+    println!("Dashboard: http://{address}/");
+    if let Some(position) = resumed {
+        eprintln!("Going on with {} at position {position}.", description.spec);
+    }
+
+    let running = Running {
+        once: args.once,
+        duration: args.source.duration.map(|span| span.0),
+        stop,
+        status,
+        consumers,
+    };
+    let web_stop = CancellationToken::new();
+    let reading = tokio::spawn({
+        let (hub, stop) = (Arc::clone(&hub), web_stop.clone());
+        async move { hub.run(stop).await }
+    });
+    let serving = server.serve(hub, config.log.url.clone(), || true, web_stop.clone());
+    let serving = tokio::spawn(serving);
+    let live = Live::start(&books, address);
+    let result = running.run(ingest, flows).await;
+    live.finish();
+    web_stop.cancel();
+    // Browsers that keep their connections open do not keep the program.
+    let _ = tokio::time::timeout(Duration::from_secs(2), async { (reading.await, serving.await) })
+        .await;
+    let is_balanced = summary::print(&books, args.format)?;
+    result?;
+    if is_balanced { Ok(()) } else { Err(Failure::Failed("the books do not balance".to_owned())) }
+}
+
+async fn open_flows(
+    config: &Config,
+    pack: &Pack,
+    log: &Arc<dyn Log>,
+) -> Result<Vec<Flow>, Failure> {
+    let pool = Pool::start(config.threads())
+        .map_err(|error| Failure::io("can't start threads for the stages", &error))?;
+    let mut flows = Vec::new();
+    for (name, spec) in &pack.flows {
+        let ledger = pack.stream_of("ledger", spec.ledger.filter())?;
+        let pipeline = Pipeline::new(&spec.stages, &pack.stages)?;
+        let flow = Flow::open(name, spec, &ledger, Arc::clone(log), pipeline, pool.clone());
+        flows.push(flow.await?);
+    }
+    Ok(flows)
+}
+
+fn streams_shown(pack: &Pack) -> Result<Streams, Failure> {
+    // `Pack::check` has seen to it that the flow is there.
+    let shown = pack.flows.get(&pack.pack.shows).ok_or_else(|| {
+        Failure::Config(format!("`pack.shows`: there is no flow `{}`", pack.pack.shows))
+    })?;
+    let posts = pack.stream_of("to", shown.to.filter())?;
+    let deletions = pack.ingest.events.fill(|_| Some("delete")).map_err(FlowError::from)?;
+    let events = pack.stream_of("ingest.events", pack.ingest.events.filter())?;
+    Ok(Streams { posts: (posts, shown.to.filter().clone()), deletions: (events, deletions.into()) })
+}
+
+/// What decides when it is over.
+struct Running {
+    once: bool,
+    duration: Option<Duration>,
+    stop: CancellationToken,
+    status: watch::Sender<SourceStatus>,
+    consumers: Vec<Arc<dyn Consumer>>,
+}
+
+impl Running {
+    async fn run(self, ingest: Ingest, flows: Vec<Flow>) -> Result<(), Failure> {
+        let source_stop = self.stop.child_token();
+        let flow_stop = CancellationToken::new();
+        let mut tasks = JoinSet::new();
+        for flow in flows {
+            let name = flow.books().name().to_owned();
+            let stop = flow_stop.clone();
+            tasks.spawn(async move { (name, flow.run(stop).await) });
+        }
+        let mut reading = tokio::spawn(ingest.run(source_stop.clone()));
+        let mut is_reading = true;
+        let timer = async {
+            match self.duration {
+                Some(duration) => tokio::time::sleep(duration).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::pin!(timer);
+        let mut has_timed_out = false;
+        let mut result = Ok(());
+        loop {
+            tokio::select! {
+                read = &mut reading, if is_reading => {
+                    is_reading = false;
+                    let read = read.map_err(|e| Failure::Failed(format!("reading failed: {e}")));
+                    let read = read.and_then(|read| Ok(read?));
+                    result = self.note_source(read, has_timed_out);
+                    if result.is_err() || has_timed_out || self.once || self.stop.is_cancelled() {
+                        break;
+                    }
+                }
+                () = &mut timer, if !has_timed_out => {
+                    has_timed_out = true;
+                    source_stop.cancel();
+                    if !is_reading {
+                        break;
+                    }
+                }
+                () = self.stop.cancelled() => {
+                    if !is_reading {
+                        break;
+                    }
+                }
+                Some(ended) = tasks.join_next() => {
+                    result = flow_ended(ended);
+                    source_stop.cancel();
+                    break;
+                }
+            }
+        }
+        if result.is_ok() && !self.stop.is_cancelled() {
+            result = self.wait_until_settled(&mut tasks).await;
+        }
+        flow_stop.cancel();
+        if is_reading {
+            source_stop.cancel();
+            let _ = tokio::time::timeout(STOP_WAIT, reading).await;
+        }
+        let stopping = async {
+            let mut result = Ok(());
+            while let Some(ended) = tasks.join_next().await {
+                result = result.and(flow_ended(ended));
+            }
+            result
+        };
+        match tokio::time::timeout(STOP_WAIT, stopping).await {
+            Ok(stopped) => result.and(stopped),
+            Err(_) => {
+                tracing::warn!(
+                    "some records were still being worked on; they come again with the next start"
+                );
+                result
+            }
+        }
+    }
+
+    /// Tells the page how the source ended.
+    fn note_source(&self, read: Result<bool, Failure>, has_timed_out: bool) -> Result<(), Failure> {
+        let (state, message, result) = match read {
+            Ok(true) => {
+                (SourceState::Ended, Some("the source has come to its end".to_owned()), Ok(()))
+            }
+            Ok(false) if has_timed_out => {
+                (SourceState::Stopped, Some("the time is over".to_owned()), Ok(()))
+            }
+            Ok(false) => (SourceState::Stopped, None, Ok(())),
+            Err(failure) => (SourceState::Failed, Some(failure.to_string()), Err(failure)),
+        };
+        self.status.send_modify(|status| {
+            status.state = state;
+            status.message = message;
+        });
+        result
+    }
+
+    /// Waits until the flows have settled everything that was read.
+    async fn wait_until_settled(
+        &self,
+        tasks: &mut JoinSet<(String, Result<(), FlowError>)>,
+    ) -> Result<(), Failure> {
+        let settled = async {
+            loop {
+                let mut left = 0;
+                for consumer in &self.consumers {
+                    let info = consumer.info().await?;
+                    left += info.pending + info.unsettled.len() as u64;
+                }
+                if left == 0 {
+                    return Ok::<_, Failure>(());
+                }
+                tokio::time::sleep(IDLE_POLL).await;
+            }
+        };
+        tokio::select! {
+            result = settled => result,
+            () = self.stop.cancelled() => Ok(()),
+            Some(ended) = tasks.join_next() => flow_ended(ended),
+        }
+    }
+}
+
+fn flow_ended(
+    ended: Result<(String, Result<(), FlowError>), tokio::task::JoinError>,
+) -> Result<(), Failure> {
+    match ended {
+        Ok((_, Ok(()))) => Ok(()),
+        Ok((name, Err(error))) => {
+            tracing::error!(flow = %name, %error, "the flow can't go on");
+            Err(error.into())
+        }
+        Err(error) => Err(Failure::Failed(format!("a flow failed: {error}"))),
+    }
+}

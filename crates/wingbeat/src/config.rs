@@ -1,0 +1,216 @@
+//! The program's configuration, put together from its layers.
+
+use std::{collections::BTreeMap, path::Path};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use wingbeat_flow::{FlowSpec, IngestSpec, Pack, PackInfo, StreamSpec};
+use wingbeat_log::LogUrl;
+use wingbeat_ops::{
+    config::{ConfigError, Layers, Loaded, Origin},
+    logging,
+};
+use wingbeat_stage::Settings;
+use wingbeat_web::WebSettings;
+
+use crate::{cli::Global, failure::Failure};
+
+/// The built-in packs.
+const PACKS: [(&str, &str); 1] = [("bluesky", include_str!("../../../packs/bluesky.toml"))];
+
+/// The configuration file that is read where none is named.
+const FILE: &str = "wingbeat.toml";
+
+/// All settings. Defaults < pack < `wingbeat.toml` < environment < flags.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Config {
+    /// Where records are kept.
+    #[serde(default)]
+    pub(crate) log: LogSettings,
+    /// Where posts come from.
+    #[serde(default)]
+    pub(crate) source: SourceSettings,
+    /// The dashboard.
+    #[serde(default)]
+    pub(crate) web: WebSettings,
+    /// What the program says about itself.
+    #[serde(default)]
+    pub(crate) logging: LoggingSettings,
+    /// Computing.
+    #[serde(default)]
+    pub(crate) compute: ComputeSettings,
+    /// The pack's name and purpose.
+    pub(crate) pack: PackInfo,
+    /// The streams, by name.
+    pub(crate) streams: BTreeMap<String, StreamSpec>,
+    /// How what a source reads comes into the log.
+    pub(crate) ingest: IngestSpec,
+    /// The flows, by name.
+    pub(crate) flows: BTreeMap<String, FlowSpec>,
+    /// The stages.
+    #[serde(default)]
+    pub(crate) stages: Settings,
+}
+
+/// Where records are kept.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct LogSettings {
+    /// The log: `embedded:DIR`, a directory under the working directory or anywhere else.
+    pub(crate) url: String,
+}
+
+impl Default for LogSettings {
+    fn default() -> Self {
+        Self { url: "embedded:wingbeat-data".to_owned() }
+    }
+}
+
+/// Where posts come from.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct SourceSettings {
+    /// The source: `file:PATH`, `frames:PATH`, `simulator`. Empty: the built-in choice, which is
+    /// the simulator.
+    pub(crate) spec: String,
+    /// At most so many posts per second; 0: as the source has them.
+    pub(crate) rate: f64,
+}
+
+impl Default for SourceSettings {
+    fn default() -> Self {
+        Self { spec: String::new(), rate: 0.0 }
+    }
+}
+
+/// What the program says about itself, on stderr.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct LoggingSettings {
+    /// How much: `error`, `warn`, `info`, `debug`, `trace`.
+    #[schemars(extend("x-env" = ["LOG_LEVEL"]))]
+    pub(crate) level: logging::Level,
+    /// How: `console` for people, `json` for programs.
+    #[schemars(extend("x-env" = ["LOG_FORMAT"]))]
+    pub(crate) format: logging::Format,
+}
+
+impl Default for LoggingSettings {
+    fn default() -> Self {
+        Self { level: logging::Level::Info, format: logging::Format::Console }
+    }
+}
+
+/// Computing.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct ComputeSettings {
+    /// Threads for the stages; 0: one per core.
+    pub(crate) threads: usize,
+}
+
+impl Config {
+    /// The pack's part.
+    pub(crate) fn pack(&self) -> Pack {
+        Pack {
+            pack: self.pack.clone(),
+            streams: self.streams.clone(),
+            ingest: self.ingest.clone(),
+            flows: self.flows.clone(),
+            stages: self.stages.clone(),
+        }
+    }
+
+    /// The log's URL.
+    pub(crate) fn log_url(&self) -> Result<LogUrl, Failure> {
+        Ok(self.log.url.parse()?)
+    }
+
+    /// How many threads compute.
+    pub(crate) fn threads(&self) -> usize {
+        match self.compute.threads {
+            0 => std::thread::available_parallelism().map_or(1, usize::from),
+            threads => threads,
+        }
+    }
+}
+
+/// What flags set: path, value, and the flag.
+pub(crate) type Flag = (&'static str, Value, &'static str);
+
+/// Puts the configuration together and checks it. `pack` is a built-in pack's name or a file.
+pub(crate) fn load(
+    global: &Global,
+    pack: Option<&str>,
+    flags: Vec<Flag>,
+) -> Result<Loaded<Config>, Failure> {
+    let mut layers = Layers::default();
+    add_pack(&mut layers, pack.unwrap_or("bluesky"))?;
+    match &global.config {
+        Some(path) => add_file(&mut layers, path)?,
+        None if Path::new(FILE).exists() => add_file(&mut layers, Path::new(FILE))?,
+        None => {}
+    }
+    layers.add_environment::<Config>(|name| std::env::var(name).ok())?;
+    if let Some(url) = &global.log {
+        layers.set("log.url", url.as_str().into(), Origin::new("--log"));
+    }
+    if let Some(level) = global.log_level {
+        set_word(&mut layers, "logging.level", &level, "--log-level");
+    }
+    if let Some(format) = global.log_format {
+        set_word(&mut layers, "logging.format", &format, "--log-format");
+    }
+    for (path, value, flag) in flags {
+        layers.set(path, value, Origin::new(flag));
+    }
+    for setting in &global.settings {
+        add_setting(&mut layers, setting)?;
+    }
+    let loaded: Loaded<Config> = layers.finish()?;
+    loaded.config.pack().check()?;
+    loaded.config.log_url()?;
+    Ok(loaded)
+}
+
+fn set_word(layers: &mut Layers, path: &str, word: &impl Serialize, flag: &str) {
+    // A unit variant always serialises to its word.
+    let value = serde_json::to_value(word).unwrap_or(Value::Null);
+    layers.set(path, value, Origin::new(flag));
+}
+
+fn add_pack(layers: &mut Layers, pack: &str) -> Result<(), Failure> {
+    if let Some((name, text)) = PACKS.iter().find(|(name, _)| *name == pack) {
+        return Ok(layers.add_toml(&format!("packs/{name}.toml"), text)?);
+    }
+    let path = Path::new(pack);
+    if !path.exists() {
+        let known: Vec<&str> = PACKS.iter().map(|(name, _)| *name).collect();
+        return Err(Failure::Config(format!(
+            "there is no pack `{pack}`: neither a file nor a built-in one ({})",
+            known.join(", ")
+        )));
+    }
+    add_file(layers, path)
+}
+
+fn add_file(layers: &mut Layers, path: &Path) -> Result<(), Failure> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| Failure::Config(format!("can't read {}: {error}", path.display())))?;
+    Ok(layers.add_toml(&path.display().to_string(), &text)?)
+}
+
+/// `--set KEY=VALUE`: the value is TOML where it reads as such, else text.
+fn add_setting(layers: &mut Layers, setting: &str) -> Result<(), Failure> {
+    let origin = Origin::new(format!("--set {setting}"));
+    let Some((key, value)) = setting.split_once('=') else {
+        let problem = "write --set KEY=VALUE, such as stages.sentiment.threshold=0.5".to_owned();
+        return Err(ConfigError { origin, problem }.into());
+    };
+    let (key, value) = (key.trim(), value.trim());
+    let value = serde_json::from_str(value).unwrap_or_else(|_| Value::from(value));
+    layers.set(key, value, origin);
+    Ok(())
+}
