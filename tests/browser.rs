@@ -1,6 +1,6 @@
 //! The page in headless Chromium, against the real server.
 
-#![expect(clippy::unwrap_used, reason = "tests")]
+#![expect(clippy::unwrap_used, clippy::print_stderr, reason = "tests")]
 
 mod support;
 

@@ -1,6 +1,7 @@
 //! What the end-to-end tests share: the program as a user starts it.
 
 #![allow(dead_code, unreachable_pub, reason = "each test file uses a part")]
+#![allow(clippy::panic, clippy::print_stderr, reason = "tests")]
 
 use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},
@@ -34,7 +35,7 @@ impl Home {
 
     /// Runs a command to its end.
     pub fn run(&self, arguments: &[&str]) -> Ran {
-        Ran::new(self.command(arguments).stdin(Stdio::null()).output().unwrap())
+        Ran::new(&self.command(arguments).stdin(Stdio::null()).output().unwrap())
     }
 
     /// Runs a command that reads `input`.
@@ -50,7 +51,7 @@ impl Home {
         });
         let output = child.wait_with_output().unwrap();
         writing.join().unwrap();
-        Ran::new(output)
+        Ran::new(&output)
     }
 
     /// Writes a file into the directory.
@@ -76,7 +77,7 @@ pub struct Ran {
 }
 
 impl Ran {
-    fn new(output: Output) -> Self {
+    fn new(output: &Output) -> Self {
         Self {
             code: output.status.code(),
             stdout: String::from_utf8_lossy(&output.stdout).into_owned(),

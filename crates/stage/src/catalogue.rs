@@ -1,12 +1,18 @@
 //! All stages, by name.
 
+use std::sync::Arc;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use wingbeat_model::{ModelError, linear::Analyzer};
 
 use crate::{
     Stage,
+    language::{Language, LanguageSettings},
     post::{Post, PostSettings},
+    sentiment::{Sentiment, SentimentSettings},
     stamp::{Stamp, StampSettings},
+    topics::{Topics, TopicsSettings},
 };
 
 /// A stage that can't be had.
@@ -28,6 +34,9 @@ pub enum StageError {
         /// What is wrong and what to do.
         problem: String,
     },
+    /// A model that it needs can't be used.
+    #[error(transparent)]
+    Model(#[from] ModelError),
 }
 
 /// The settings of all stages.
@@ -36,17 +45,28 @@ pub enum StageError {
 pub struct Settings {
     /// Reading a post out of a payload.
     pub post: PostSettings,
+    /// What language a post is written in.
+    pub language: LanguageSettings,
+    /// Negative, neutral or positive.
+    pub sentiment: SentimentSettings,
+    /// What a post is about.
+    pub topics: TopicsSettings,
     /// Who processed the record, and when.
     pub stamp: StampSettings,
 }
 
 /// The names of all stages.
-pub const NAMES: [&str; 2] = [Post::NAME, Stamp::NAME];
+pub const NAMES: [&str; 5] =
+    [Post::NAME, Language::NAME, Sentiment::NAME, Topics::NAME, Stamp::NAME];
 
 /// Makes a stage.
 pub fn stage(name: &str, settings: &Settings) -> Result<Box<dyn Stage>, StageError> {
+    let analyzer = || Analyzer::embedded().map(Arc::new);
     match name {
         Post::NAME => Ok(Box::new(Post::new(&settings.post))),
+        Language::NAME => Ok(Box::new(Language::new(&settings.language, analyzer()?)?)),
+        Sentiment::NAME => Ok(Box::new(Sentiment::new(&settings.sentiment, analyzer()?)?)),
+        Topics::NAME => Ok(Box::new(Topics::new(&settings.topics, analyzer()?)?)),
         Stamp::NAME => Ok(Box::new(Stamp::new(&settings.stamp)?)),
         _ => Err(StageError::Unknown { name: name.to_owned(), known: NAMES.join(", ") }),
     }

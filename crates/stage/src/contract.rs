@@ -1,5 +1,7 @@
 //! What every stage is.
 
+use serde::Serialize;
+use wingbeat_model::linear::Features;
 use wingbeat_record::{DeadCause, Document, MessageId, Reason, Record};
 
 /// A step that looks at a batch of records. It runs on a thread of its own kind, never on the
@@ -31,8 +33,10 @@ pub enum Verdict {
 pub struct Item {
     record: Record,
     document: Option<Document>,
-    text: String,
-    language: Option<&'static str>,
+    pub(crate) text: String,
+    /// Outside `None`: nobody has looked. Inside `None`: it can't be told.
+    pub(crate) language: Option<Option<&'static str>>,
+    pub(crate) features: Option<Features>,
     members: Vec<(&'static str, Vec<u8>)>,
     tokens: Vec<(&'static str, String)>,
     verdict: Option<Verdict>,
@@ -46,6 +50,7 @@ impl Item {
             document: None,
             text: String::new(),
             language: None,
+            features: None,
             members: Vec::new(),
             tokens: Vec::new(),
             verdict: None,
@@ -75,18 +80,25 @@ impl Item {
 
     /// The language of the text, ISO 639-1; `None` where it can't be told or nobody has looked.
     pub fn language(&self) -> Option<&'static str> {
-        self.language
+        self.language.flatten()
     }
 
     /// Sets the language.
     pub(crate) fn set_language(&mut self, language: Option<&'static str>) {
-        self.language = language;
+        self.language = Some(language);
     }
 
     /// Adds a member to the output object, or replaces it. `json` must be one JSON value.
     pub fn set_member(&mut self, name: &'static str, json: Vec<u8>) {
         self.members.retain(|(known, _)| *known != name);
         self.members.push((name, json));
+    }
+
+    /// Adds a member that serde writes.
+    pub(crate) fn set_json(&mut self, name: &'static str, member: &impl Serialize) {
+        // Plain structs can't fail to be written; a null would say that something was wrong.
+        let json = serde_json::to_vec(member).unwrap_or_else(|_| b"null".to_vec());
+        self.set_member(name, json);
     }
 
     /// Sets what stands for `{name}` in the flow's output subject. Any text will do.

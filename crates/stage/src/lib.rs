@@ -3,12 +3,20 @@
 //! Floor 2. A stage sees a batch and settles or annotates each record; one file each, and one
 //! line each in [`catalogue`]. Which stages a flow has, and in which order, its pack says.
 
+mod analysis;
 pub mod catalogue;
 mod contract;
+mod language;
 mod post;
+mod sentiment;
 mod stamp;
+mod topics;
 
+pub use analysis::Unread;
 pub use catalogue::{Settings, StageError};
 pub use contract::{Item, Stage, Verdict};
+pub use language::LanguageSettings;
 pub use post::PostSettings;
+pub use sentiment::SentimentSettings;
 pub use stamp::StampSettings;
+pub use topics::TopicsSettings;

@@ -130,7 +130,8 @@ impl Hub {
         let (stream, filter) = &streams.posts;
         let info = log.stream(stream).await?;
         let start = (info.last + 1).saturating_sub(LOOK_BACK_RECORDS_MAX).max(info.first);
-        let mut reader = log.read(stream, Start::Sequence(start), &[filter.clone()]).await?;
+        let mut reader =
+            log.read(stream, Start::Sequence(start), std::slice::from_ref(filter)).await?;
         let since = Time::now().minus(LOOK_BACK);
         let mut state = State { read: start.saturating_sub(1), ..State::default() };
         loop {
@@ -186,7 +187,7 @@ impl Hub {
             uri: String,
         }
         let (stream, filter) = &self.streams.deletions;
-        let mut reader = self.log.read(stream, Start::New, &[filter.clone()]).await?;
+        let mut reader = self.log.read(stream, Start::New, std::slice::from_ref(filter)).await?;
         loop {
             for stored in reader.next(READ_MAX, READ_WAIT).await? {
                 let Ok(deleted) = serde_json::from_slice::<Deleted>(&stored.record.payload) else {

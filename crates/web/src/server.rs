@@ -434,7 +434,8 @@ async fn catch_up(
         frames.push(events::gap(from, end - RESUME_MAX - 1, "too_long"));
         from = end - RESUME_MAX;
     }
-    let mut reader = hub.log.read(stream, Start::Sequence(from), &[filter.clone()]).await?;
+    let mut reader =
+        hub.log.read(stream, Start::Sequence(from), std::slice::from_ref(filter)).await?;
     let mut bytes = 0;
     'reading: loop {
         let records = reader.next(500, Duration::ZERO).await?;

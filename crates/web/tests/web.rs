@@ -1,6 +1,6 @@
 //! The dashboard's server, asked over real sockets.
 
-#![expect(clippy::unwrap_used, reason = "tests")]
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
 use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -35,8 +35,7 @@ async fn start(records_max: Option<u64>, before: &[String]) -> Running {
     log.ensure_stream(&posts).await.unwrap();
     log.ensure_stream(&StreamConfig::new("events", vec![filter("events.>")])).await.unwrap();
     publish(&log, before).await;
-    let running = serve(Arc::clone(&log), directory).await;
-    running
+    serve(Arc::clone(&log), directory).await
 }
 
 async fn serve(log: Arc<dyn Log>, directory: tempfile::TempDir) -> Running {

@@ -69,7 +69,12 @@ impl From<SourceError> for Failure {
 
 impl From<StageError> for Failure {
     fn from(error: StageError) -> Self {
-        Self::Config(error.to_string())
+        match error {
+            StageError::Unknown { .. } | StageError::Settings { .. } => {
+                Self::Config(error.to_string())
+            }
+            StageError::Model(_) => Self::Failed(error.to_string()),
+        }
     }
 }
 

@@ -39,7 +39,7 @@ fn run(cli: &Cli) -> Result<(), Failure> {
             Ok(())
         }
         Command::Config(args) => commands::config::run(&cli.global, args),
-        Command::Eval(_) => Ok(()),
+        Command::Eval(args) => block_on(commands::eval::run(args)),
         Command::Up(args) => block_on(commands::up::run(&cli.global, args)),
         Command::Enrich(args) => block_on(commands::enrich::run(&cli.global, args)),
         Command::Mock(args) => block_on(commands::mock::run(&cli.global, args)),

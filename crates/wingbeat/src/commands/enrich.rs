@@ -75,30 +75,41 @@ struct Line {
     bytes: Vec<u8>,
 }
 
+/// A line on its way.
+enum Work {
+    /// For the stages.
+    Open(u64, Item),
+    /// The source has settled it.
+    Settled(Line),
+}
+
 fn enrich(pipeline: &Pipeline, items: Vec<wingbeat_source::Item>) -> Vec<Line> {
     let Ok(subject) = Subject::new("enrich") else { return Vec::new() };
-    let mut works: Vec<(u64, Result<Item, (Outcome, Vec<u8>)>)> = items
+    let mut works: Vec<Work> = items
         .into_iter()
-        .map(|item| {
-            let work = match item.content {
-                Content::Post(post) => Ok(Item::new(Record::new(subject.clone(), post.payload))),
-                Content::Event(event) => Err((Outcome::Emitted, event.payload.to_vec())),
-                Content::Filtered(reason) => Err((Outcome::Filtered(reason), Vec::new())),
-                Content::Dead { original, cause, .. } => {
-                    Err((Outcome::Dead(cause), original.to_vec()))
+        .map(|wingbeat_source::Item { position, content }| {
+            let (outcome, bytes) = match content {
+                Content::Post(post) => {
+                    let record = Record::new(subject.clone(), post.payload);
+                    return Work::Open(position, Item::new(record));
                 }
+                Content::Event(event) => (Outcome::Emitted, event.payload.to_vec()),
+                Content::Filtered(reason) => (Outcome::Filtered(reason), Vec::new()),
+                Content::Dead { original, cause, .. } => (Outcome::Dead(cause), original.to_vec()),
             };
-            (item.position, work)
+            Work::Settled(Line { position, outcome, bytes })
         })
         .collect();
-    let mut open: Vec<&mut Item> =
-        works.iter_mut().filter_map(|(_, work)| work.as_mut().ok()).collect();
-    pipeline.run(&mut open);
+    let open = works.iter_mut().filter_map(|work| match work {
+        Work::Open(_, item) => Some(item),
+        Work::Settled(_) => None,
+    });
+    pipeline.run(&mut open.collect::<Vec<_>>());
     works
         .into_iter()
-        .map(|(position, work)| match work {
-            Err((outcome, bytes)) => Line { position, outcome, bytes },
-            Ok(item) => match item.verdict() {
+        .map(|work| match work {
+            Work::Settled(line) => line,
+            Work::Open(position, item) => match item.verdict() {
                 None => Line { position, outcome: Outcome::Emitted, bytes: item.output() },
                 Some(Verdict::Filtered(reason)) => {
                     let outcome = Outcome::Filtered(reason.clone());

@@ -5,7 +5,7 @@ pub(crate) mod check;
 pub(crate) mod config;
 pub(crate) mod dead;
 pub(crate) mod enrich;
-//pub(crate) mod eval;
+pub(crate) mod eval;
 pub(crate) mod mock;
 pub(crate) mod streams;
 pub(crate) mod up;

@@ -2,7 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::{sync::watch, task::JoinSet};
+use tokio::{
+    sync::watch,
+    task::{JoinHandle, JoinSet},
+};
 use tokio_util::sync::CancellationToken;
 use wingbeat_flow::{Flow, FlowError, Ingest, Pack, Pipeline, Pool};
 use wingbeat_log::{Consumer, Log};
@@ -155,6 +158,9 @@ fn streams_shown(pack: &Pack) -> Result<Streams, Failure> {
     Ok(Streams { posts: (posts, shown.to.filter().clone()), deletions: (events, deletions.into()) })
 }
 
+/// The flows that run, each with its name.
+type Tasks = JoinSet<(String, Result<(), FlowError>)>;
+
 /// What decides when it is over.
 struct Running {
     once: bool,
@@ -168,53 +174,15 @@ impl Running {
     async fn run(self, ingest: Ingest, flows: Vec<Flow>) -> Result<(), Failure> {
         let source_stop = self.stop.child_token();
         let flow_stop = CancellationToken::new();
-        let mut tasks = JoinSet::new();
+        let mut tasks = Tasks::new();
         for flow in flows {
             let name = flow.books().name().to_owned();
             let stop = flow_stop.clone();
             tasks.spawn(async move { (name, flow.run(stop).await) });
         }
         let mut reading = tokio::spawn(ingest.run(source_stop.clone()));
-        let mut is_reading = true;
-        let timer = async {
-            match self.duration {
-                Some(duration) => tokio::time::sleep(duration).await,
-                None => std::future::pending().await,
-            }
-        };
-        tokio::pin!(timer);
-        let mut has_timed_out = false;
-        let mut result = Ok(());
-        loop {
-            tokio::select! {
-                read = &mut reading, if is_reading => {
-                    is_reading = false;
-                    let read = read.map_err(|e| Failure::Failed(format!("reading failed: {e}")));
-                    let read = read.and_then(|read| Ok(read?));
-                    result = self.note_source(read, has_timed_out);
-                    if result.is_err() || has_timed_out || self.once || self.stop.is_cancelled() {
-                        break;
-                    }
-                }
-                () = &mut timer, if !has_timed_out => {
-                    has_timed_out = true;
-                    source_stop.cancel();
-                    if !is_reading {
-                        break;
-                    }
-                }
-                () = self.stop.cancelled() => {
-                    if !is_reading {
-                        break;
-                    }
-                }
-                Some(ended) = tasks.join_next() => {
-                    result = flow_ended(ended);
-                    source_stop.cancel();
-                    break;
-                }
-            }
-        }
+        let (mut result, is_reading) =
+            self.wait_for_the_end(&mut reading, &source_stop, &mut tasks).await;
         if result.is_ok() && !self.stop.is_cancelled() {
             result = self.wait_until_settled(&mut tasks).await;
         }
@@ -241,6 +209,49 @@ impl Running {
         }
     }
 
+    /// Waits until there is a reason to end. Gives whether the source is still being read.
+    async fn wait_for_the_end(
+        &self,
+        reading: &mut JoinHandle<Result<bool, FlowError>>,
+        source_stop: &CancellationToken,
+        tasks: &mut Tasks,
+    ) -> (Result<(), Failure>, bool) {
+        let timer = async {
+            match self.duration {
+                Some(duration) => tokio::time::sleep(duration).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::pin!(timer);
+        let mut has_timed_out = false;
+        let mut is_reading = true;
+        loop {
+            tokio::select! {
+                // A stop ends the source too, which is then waited for.
+                read = &mut *reading, if is_reading => {
+                    is_reading = false;
+                    let read = read.map_err(|e| Failure::Failed(format!("reading failed: {e}")));
+                    let result = self.note_source(read.and_then(|read| Ok(read?)), has_timed_out);
+                    if result.is_err() || has_timed_out || self.once || self.stop.is_cancelled() {
+                        return (result, is_reading);
+                    }
+                }
+                () = &mut timer, if !has_timed_out => {
+                    has_timed_out = true;
+                    source_stop.cancel();
+                    if !is_reading {
+                        return (Ok(()), is_reading);
+                    }
+                }
+                () = self.stop.cancelled(), if !is_reading => return (Ok(()), is_reading),
+                Some(ended) = tasks.join_next() => {
+                    source_stop.cancel();
+                    return (flow_ended(ended), is_reading);
+                }
+            }
+        }
+    }
+
     /// Tells the page how the source ended.
     fn note_source(&self, read: Result<bool, Failure>, has_timed_out: bool) -> Result<(), Failure> {
         let (state, message, result) = match read {
@@ -261,10 +272,7 @@ impl Running {
     }
 
     /// Waits until the flows have settled everything that was read.
-    async fn wait_until_settled(
-        &self,
-        tasks: &mut JoinSet<(String, Result<(), FlowError>)>,
-    ) -> Result<(), Failure> {
+    async fn wait_until_settled(&self, tasks: &mut Tasks) -> Result<(), Failure> {
         let settled = async {
             loop {
                 let mut left = 0;

@@ -1,0 +1,225 @@
+//! Figures that say how good a model is.
+
+#[expect(clippy::cast_precision_loss, reason = "counts of texts, far below 2^52")]
+fn share(part: usize, whole: usize) -> f64 {
+    if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
+}
+
+fn f1(right: usize, wrong: usize, missed: usize) -> f64 {
+    share(2 * right, 2 * right + wrong + missed)
+}
+
+fn mean<const K: usize>(values: [f64; K]) -> f64 {
+    values.iter().sum::<f64>() / share(K, 1)
+}
+
+/// How often each of `K` classes, one of which is right, was taken for which.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Confusion<const K: usize> {
+    /// A row for each true class, a column for each found one.
+    pub counts: [[usize; K]; K],
+}
+
+impl<const K: usize> Default for Confusion<K> {
+    fn default() -> Self {
+        Self { counts: [[0; K]; K] }
+    }
+}
+
+impl<const K: usize> Confusion<K> {
+    /// Counts a text of the class `truth` that was taken for `found`.
+    pub fn add(&mut self, truth: usize, found: usize) {
+        self.counts[truth][found] += 1;
+    }
+
+    /// How many texts each class has.
+    pub fn there(&self) -> [usize; K] {
+        self.counts.map(|row| row.iter().sum())
+    }
+
+    fn found(&self) -> [usize; K] {
+        std::array::from_fn(|class| self.counts.iter().map(|row| row[class]).sum())
+    }
+
+    /// The share of each class that was found.
+    pub fn recalls(&self) -> [f64; K] {
+        let there = self.there();
+        std::array::from_fn(|class| share(self.counts[class][class], there[class]))
+    }
+
+    /// The share of each class among what was taken for it.
+    pub fn precisions(&self) -> [f64; K] {
+        let found = self.found();
+        std::array::from_fn(|class| share(self.counts[class][class], found[class]))
+    }
+
+    /// The F1 score of each class.
+    pub fn f1(&self) -> [f64; K] {
+        let (there, found) = (self.there(), self.found());
+        std::array::from_fn(|class| {
+            let right = self.counts[class][class];
+            f1(right, found[class] - right, there[class] - right)
+        })
+    }
+
+    /// The mean of the recalls: the official figure of TweetEval's sentiment task.
+    pub fn macro_recall(&self) -> f64 {
+        mean(self.recalls())
+    }
+
+    /// The mean of the F1 scores.
+    pub fn macro_f1(&self) -> f64 {
+        mean(self.f1())
+    }
+
+    /// The F1 score of all classes together, which is the share of texts that were right.
+    pub fn micro_f1(&self) -> f64 {
+        let right = (0..K).map(|class| self.counts[class][class]).sum();
+        share(right, self.there().iter().sum())
+    }
+}
+
+/// How often each of `K` labels, any number of which are right, was given.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Labels<const K: usize> {
+    right: [usize; K],
+    wrong: [usize; K],
+    missed: [usize; K],
+}
+
+impl<const K: usize> Default for Labels<K> {
+    fn default() -> Self {
+        Self { right: [0; K], wrong: [0; K], missed: [0; K] }
+    }
+}
+
+impl<const K: usize> Labels<K> {
+    /// Counts a text: which labels it has, and which it was given.
+    pub fn add(&mut self, truth: &[bool; K], given: &[bool; K]) {
+        for label in 0..K {
+            match (truth[label], given[label]) {
+                (true, true) => self.right[label] += 1,
+                (false, true) => self.wrong[label] += 1,
+                (true, false) => self.missed[label] += 1,
+                (false, false) => {}
+            }
+        }
+    }
+
+    /// How many texts have each label.
+    pub fn there(&self) -> [usize; K] {
+        std::array::from_fn(|label| self.right[label] + self.missed[label])
+    }
+
+    /// The share of the texts with each label that were given it.
+    pub fn recalls(&self) -> [f64; K] {
+        let there = self.there();
+        std::array::from_fn(|label| share(self.right[label], there[label]))
+    }
+
+    /// The share of the texts that were given each label that have it.
+    pub fn precisions(&self) -> [f64; K] {
+        std::array::from_fn(|label| share(self.right[label], self.right[label] + self.wrong[label]))
+    }
+
+    /// The F1 score of each label.
+    pub fn f1(&self) -> [f64; K] {
+        std::array::from_fn(|label| f1(self.right[label], self.wrong[label], self.missed[label]))
+    }
+
+    /// The mean of the recalls.
+    pub fn macro_recall(&self) -> f64 {
+        mean(self.recalls())
+    }
+
+    /// The mean of the F1 scores.
+    pub fn macro_f1(&self) -> f64 {
+        mean(self.f1())
+    }
+
+    /// The F1 score of all labels together.
+    pub fn micro_f1(&self) -> f64 {
+        f1(self.right.iter().sum(), self.wrong.iter().sum(), self.missed.iter().sum())
+    }
+}
+
+/// Whether confidences mean what they say.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Calibration {
+    bins: [Bin; Self::BINS],
+}
+
+/// The texts whose confidence lies in one part of the range.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+struct Bin {
+    texts: usize,
+    right: usize,
+    confidence: f64,
+}
+
+impl Calibration {
+    /// How many bins there are.
+    pub const BINS: usize = 15;
+
+    /// Counts a text.
+    pub fn add(&mut self, confidence: f32, is_right: bool) {
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            clippy::cast_precision_loss,
+            reason = "0 to 15"
+        )]
+        let bin = (confidence * Self::BINS as f32) as usize;
+        let bin = &mut self.bins[bin.min(Self::BINS - 1)];
+        bin.texts += 1;
+        bin.right += usize::from(is_right);
+        bin.confidence += f64::from(confidence);
+    }
+
+    /// The expected calibration error: by how much confidence and accuracy differ, on average.
+    pub fn error(&self) -> f64 {
+        let texts: usize = self.bins.iter().map(|bin| bin.texts).sum();
+        let gaps = self.bins.iter().map(|bin| (share(bin.right, 1) - bin.confidence).abs());
+        gaps.sum::<f64>() / share(texts.max(1), 1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn confusions_are_summed_up_as_scikit_learn_does() {
+        let mut confusion = Confusion::<3>::default();
+        // recall_score, f1_score and accuracy_score of these pairs.
+        for (truth, found) in [(0, 0), (0, 1), (1, 1), (1, 1), (2, 0), (2, 2), (2, 2), (2, 1)] {
+            confusion.add(truth, found);
+        }
+        assert_eq!(confusion.recalls(), [0.5, 1.0, 0.5]);
+        assert_eq!(confusion.precisions(), [0.5, 0.5, 1.0]);
+        assert!((confusion.macro_recall() - 0.666_667).abs() < 1e-6);
+        assert!((confusion.macro_f1() - 0.611_111).abs() < 1e-6);
+        assert_eq!(confusion.micro_f1(), 0.625);
+    }
+
+    #[test]
+    fn labels_are_summed_up_as_scikit_learn_does() {
+        let mut labels = Labels::<2>::default();
+        labels.add(&[true, false], &[true, true]);
+        labels.add(&[true, true], &[false, true]);
+        assert_eq!(labels.f1(), [2.0 / 3.0, 2.0 / 3.0]);
+        assert!((labels.micro_f1() - 2.0 / 3.0).abs() < 1e-9);
+        labels.add(&[false, false], &[true, false]);
+        assert_eq!((labels.f1()[0], labels.micro_f1()), (0.5, 4.0 / 7.0));
+    }
+
+    #[test]
+    fn the_calibration_error_is_the_gap_between_confidence_and_accuracy() {
+        let mut calibration = Calibration::default();
+        for right in [true, true, true, false] {
+            calibration.add(0.95, right);
+        }
+        assert!((calibration.error() - 0.2).abs() < 1e-6);
+        assert_eq!(Calibration::default().error(), 0.0);
+    }
+}

@@ -1,0 +1,79 @@
+//! What the stages `language`, `sentiment` and `topics` share: a text is cut into features once.
+
+use std::cell::RefCell;
+
+use serde::{Deserialize, Serialize};
+use wingbeat_model::linear::{Analyzer, Features, Featuriser};
+use wingbeat_record::Reason;
+
+use crate::{Item, StageError};
+
+/// What becomes of a post in a language that the model can't read.
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Unread {
+    /// It is emitted without a score: the member is null.
+    #[default]
+    Emit,
+    /// It is filtered, with the reason `unread_language`.
+    Filter,
+    /// It is scored as if the model could read it.
+    Score,
+}
+
+impl Item {
+    /// The features of the text.
+    pub(crate) fn features(&mut self) -> &Features {
+        thread_local! {
+            static FEATURISER: RefCell<Featuriser> = RefCell::default();
+        }
+        let text = &self.text;
+        self.features.get_or_insert_with(|| {
+            FEATURISER.with_borrow_mut(|featuriser| featuriser.features(text))
+        })
+    }
+
+    /// Whether the analyzer can read the text. A flow without the stage `language` gets the answer
+    /// too.
+    fn is_readable(&mut self, analyzer: &Analyzer) -> bool {
+        let language = match self.language {
+            Some(language) => language,
+            None => analyzer.language(self.features()).map(|language| language.code),
+        };
+        language.is_some_and(|code| analyzer.languages_read().contains(&code))
+    }
+
+    /// Whether a model is to score the text. Where it is not, the item is settled or annotated.
+    pub(crate) fn is_to_be_scored(
+        &mut self,
+        analyzer: &Analyzer,
+        unread: Unread,
+        member: &'static str,
+        token: (&'static str, &str),
+    ) -> bool {
+        if unread == Unread::Score && !self.text().trim().is_empty() {
+            return true;
+        }
+        if self.is_readable(analyzer) {
+            return true;
+        }
+        if unread == Unread::Filter {
+            self.filter(Reason::new("unread_language"));
+        } else {
+            self.set_member(member, b"null".to_vec());
+            self.set_token(token.0, token.1);
+        }
+        false
+    }
+}
+
+/// A setting that is a probability.
+pub(crate) fn probability(stage: &'static str, name: &str, value: f32) -> Result<f32, StageError> {
+    if (0.0..=1.0).contains(&value) {
+        return Ok(value);
+    }
+    let problem = format!("`{name}` is {value}; it is a probability, from 0 to 1");
+    Err(StageError::Settings { name: stage, problem })
+}

@@ -1,0 +1,113 @@
+//! `sentiment`: negative, neutral or positive.
+
+use std::sync::Arc;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use wingbeat_model::linear::Analyzer;
+use wingbeat_record::Reason;
+
+use crate::{
+    Item, Stage, StageError,
+    analysis::{self, Unread},
+};
+
+/// Settings of the stage `sentiment`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct SentimentSettings {
+    /// A post whose sentiment is less certain than this, 0 to 1, is filtered with the reason
+    /// `low_confidence`.
+    #[schemars(extend("x-env" = ["SENTIMENT_CONFIDENCE_THRESHOLD", "CONFIDENCE_THRESHOLD"]))]
+    pub threshold: f32,
+    /// What becomes of a post in a language that the model can't read.
+    pub unread: Unread,
+    /// Whether the member `sentiment` also has `label` (in capitals) and `score`: the same as
+    /// `sentiment` and `confidence`, under the names that dashboards of the older services read.
+    pub label_and_score: bool,
+}
+
+impl Default for SentimentSettings {
+    fn default() -> Self {
+        Self { threshold: 0.4, unread: Unread::default(), label_and_score: true }
+    }
+}
+
+/// The stage.
+#[derive(Debug)]
+pub(crate) struct Sentiment {
+    analyzer: Arc<Analyzer>,
+    threshold: f32,
+    unread: Unread,
+    label_and_score: bool,
+}
+
+/// The member `sentiment`.
+#[derive(Serialize)]
+struct Member {
+    sentiment: &'static str,
+    confidence: f32,
+    probabilities: Probabilities,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    label: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    score: Option<f32>,
+}
+
+#[derive(Serialize)]
+struct Probabilities {
+    negative: f32,
+    neutral: f32,
+    positive: f32,
+}
+
+impl Sentiment {
+    pub(crate) const NAME: &'static str = "sentiment";
+
+    pub(crate) fn new(
+        settings: &SentimentSettings,
+        analyzer: Arc<Analyzer>,
+    ) -> Result<Self, StageError> {
+        Ok(Self {
+            analyzer,
+            threshold: analysis::probability(Self::NAME, "threshold", settings.threshold)?,
+            unread: settings.unread,
+            label_and_score: settings.label_and_score,
+        })
+    }
+
+    fn score(&self, item: &mut Item) {
+        let token = (Self::NAME, "unscored");
+        if !item.is_to_be_scored(&self.analyzer, self.unread, Self::NAME, token) {
+            return;
+        }
+        let found = self.analyzer.sentiment(item.features());
+        let (sentiment, confidence) = found.top();
+        if confidence < self.threshold {
+            item.filter(Reason::new("low_confidence"));
+            return;
+        }
+        let wingbeat_model::Sentiment { negative, neutral, positive } = found;
+        let member = Member {
+            sentiment,
+            confidence,
+            probabilities: Probabilities { negative, neutral, positive },
+            label: self.label_and_score.then(|| sentiment.to_ascii_uppercase()),
+            score: self.label_and_score.then_some(confidence),
+        };
+        item.set_json(Self::NAME, &member);
+        item.set_token(Self::NAME, sentiment);
+    }
+}
+
+impl Stage for Sentiment {
+    fn name(&self) -> &'static str {
+        Self::NAME
+    }
+
+    fn run(&self, items: &mut [&mut Item]) {
+        for item in items {
+            self.score(item);
+        }
+    }
+}

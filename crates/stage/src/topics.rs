@@ -1,0 +1,103 @@
+//! `topics`: what a post is about.
+
+use std::sync::Arc;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use wingbeat_model::{TOPIC_LABELS, linear::Analyzer};
+
+use crate::{
+    Item, Stage, StageError,
+    analysis::{self, Unread},
+};
+
+/// Settings of the stage `topics`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct TopicsSettings {
+    /// A topic is given where its score, 0 to 1, is at least this. The topic with the highest
+    /// score always is.
+    #[schemars(extend("x-env" = ["TOPIC_SIGMOID_THRESHOLD", "SIGMOID_THRESHOLD"]))]
+    pub threshold: f32,
+    /// What becomes of a post in a language that the model can't read.
+    pub unread: Unread,
+    /// Whether the member `topics` also has `probabilities`: the scores of all topics.
+    pub probabilities: bool,
+}
+
+impl Default for TopicsSettings {
+    fn default() -> Self {
+        Self { threshold: 0.5, unread: Unread::default(), probabilities: false }
+    }
+}
+
+/// The stage.
+#[derive(Debug)]
+pub(crate) struct Topics {
+    analyzer: Arc<Analyzer>,
+    threshold: f32,
+    unread: Unread,
+    has_probabilities: bool,
+}
+
+/// The member `topics`.
+#[derive(Serialize)]
+struct Member {
+    topics: Vec<&'static str>,
+    top_topic: &'static str,
+    top_confidence: f32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    probabilities: Option<serde_json::Map<String, serde_json::Value>>,
+}
+
+impl Topics {
+    pub(crate) const NAME: &'static str = "topics";
+    /// What stands for the leading topic in subjects.
+    const TOKEN: &'static str = "topic";
+
+    pub(crate) fn new(
+        settings: &TopicsSettings,
+        analyzer: Arc<Analyzer>,
+    ) -> Result<Self, StageError> {
+        Ok(Self {
+            analyzer,
+            threshold: analysis::probability(Self::NAME, "threshold", settings.threshold)?,
+            unread: settings.unread,
+            has_probabilities: settings.probabilities,
+        })
+    }
+
+    fn score(&self, item: &mut Item) {
+        let token = (Self::TOKEN, "unknown");
+        if !item.is_to_be_scored(&self.analyzer, self.unread, Self::NAME, token) {
+            return;
+        }
+        let found = self.analyzer.topics(item.features());
+        let (top_topic, top_confidence) = found.top();
+        let scored = || TOPIC_LABELS.into_iter().zip(found.scores);
+        let mut topics: Vec<&'static str> = scored()
+            .filter(|(_, score)| *score >= self.threshold)
+            .map(|(label, _)| label)
+            .collect();
+        if topics.is_empty() {
+            topics.push(top_topic);
+        }
+        let probabilities = self
+            .has_probabilities
+            .then(|| scored().map(|(label, score)| (label.to_owned(), score.into())).collect());
+        item.set_json(Self::NAME, &Member { topics, top_topic, top_confidence, probabilities });
+        item.set_token(Self::TOKEN, top_topic);
+    }
+}
+
+impl Stage for Topics {
+    fn name(&self) -> &'static str {
+        Self::NAME
+    }
+
+    fn run(&self, items: &mut [&mut Item]) {
+        for item in items {
+            self.score(item);
+        }
+    }
+}
