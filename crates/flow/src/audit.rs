@@ -41,6 +41,7 @@ pub struct FlowReport {
     pub flow: String,
     /// The counts that follow from the ledger. `in_flight` are records that wait or are being
     /// worked on.
+    #[serde(flatten)]
     pub counts: Counts,
     /// What is wrong. Empty: the books balance.
     pub problems: Vec<String>,

@@ -254,8 +254,9 @@ impl Settler {
         let tickets = self.books.receive(items.len());
         let mut outcomes = Vec::with_capacity(items.len());
         let (mut places, mut records) = (Vec::new(), Vec::new());
+        let mut position = self.position;
         for item in items {
-            self.position = self.position.max(item.position);
+            position = position.max(item.position);
             let (outcome, record) = self.prepare(item)?;
             if let Some(record) = record {
                 places.push(outcomes.len());
@@ -284,6 +285,8 @@ impl Settler {
         for answer in publish(&*self.log, letters.1).await? {
             answer?;
         }
+        // Only now: what could not be published must be read again.
+        self.position = position;
         self.book(tickets, &outcomes);
         Ok(())
     }

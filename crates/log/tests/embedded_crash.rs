@@ -139,11 +139,9 @@ impl Told {
 
 fn hear_until_dead(victim: &mut Child, told: &mut Told) {
     let out = BufReader::new(victim.stdout.take().unwrap());
-    for line in out.lines() {
-        // A line that was cut by the kill is no promise.
-        if let Ok(line) = line {
-            told.hear(&line);
-        }
+    // A line that was cut by the kill is no promise.
+    for line in out.lines().map_while(Result::ok) {
+        told.hear(&line);
     }
     assert!(!victim.wait().unwrap().success(), "the victim was meant to die");
 }

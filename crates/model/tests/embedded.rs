@@ -1,5 +1,7 @@
 //! The models that ship inside the program.
 
+#![expect(clippy::unwrap_used, clippy::print_stderr, reason = "tests")]
+
 use std::{fs::File, io::Read as _, path::PathBuf};
 
 use proptest::prelude::*;

@@ -70,7 +70,7 @@ impl Item {
 }
 
 /// A setting that is a probability.
-pub(crate) fn probability(stage: &'static str, name: &str, value: f32) -> Result<f32, StageError> {
+pub(crate) fn probability(stage: &'static str, name: &str, value: f64) -> Result<f64, StageError> {
     if (0.0..=1.0).contains(&value) {
         return Ok(value);
     }

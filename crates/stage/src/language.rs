@@ -17,7 +17,7 @@ use crate::{Item, Stage, StageError, analysis};
 pub struct LanguageSettings {
     /// Below this probability, 0 to 1, the text leaves its language open: then the language that
     /// the post declares counts, where it declares one.
-    pub sure: f32,
+    pub sure: f64,
 }
 
 impl Default for LanguageSettings {
@@ -30,7 +30,7 @@ impl Default for LanguageSettings {
 #[derive(Debug)]
 pub(crate) struct Language {
     analyzer: Arc<Analyzer>,
-    sure: f32,
+    sure: f64,
 }
 
 impl Language {
@@ -46,7 +46,7 @@ impl Language {
 
     fn of(&self, item: &mut Item) -> Option<&'static str> {
         let found = self.analyzer.language(item.features())?;
-        if found.confidence >= self.sure {
+        if f64::from(found.confidence) >= self.sure {
             return Some(found.code);
         }
         Some(declared(item).unwrap_or(found.code))

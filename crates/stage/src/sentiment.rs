@@ -19,7 +19,7 @@ pub struct SentimentSettings {
     /// A post whose sentiment is less certain than this, 0 to 1, is filtered with the reason
     /// `low_confidence`.
     #[schemars(extend("x-env" = ["SENTIMENT_CONFIDENCE_THRESHOLD", "CONFIDENCE_THRESHOLD"]))]
-    pub threshold: f32,
+    pub threshold: f64,
     /// What becomes of a post in a language that the model can't read.
     pub unread: Unread,
     /// Whether the member `sentiment` also has `label` (in capitals) and `score`: the same as
@@ -37,7 +37,7 @@ impl Default for SentimentSettings {
 #[derive(Debug)]
 pub(crate) struct Sentiment {
     analyzer: Arc<Analyzer>,
-    threshold: f32,
+    threshold: f64,
     unread: Unread,
     label_and_score: bool,
 }
@@ -83,7 +83,7 @@ impl Sentiment {
         }
         let found = self.analyzer.sentiment(item.features());
         let (sentiment, confidence) = found.top();
-        if confidence < self.threshold {
+        if f64::from(confidence) < self.threshold {
             item.filter(Reason::new("low_confidence"));
             return;
         }

@@ -18,7 +18,7 @@ pub struct TopicsSettings {
     /// A topic is given where its score, 0 to 1, is at least this. The topic with the highest
     /// score always is.
     #[schemars(extend("x-env" = ["TOPIC_SIGMOID_THRESHOLD", "SIGMOID_THRESHOLD"]))]
-    pub threshold: f32,
+    pub threshold: f64,
     /// What becomes of a post in a language that the model can't read.
     pub unread: Unread,
     /// Whether the member `topics` also has `probabilities`: the scores of all topics.
@@ -35,7 +35,7 @@ impl Default for TopicsSettings {
 #[derive(Debug)]
 pub(crate) struct Topics {
     analyzer: Arc<Analyzer>,
-    threshold: f32,
+    threshold: f64,
     unread: Unread,
     has_probabilities: bool,
 }
@@ -76,7 +76,7 @@ impl Topics {
         let (top_topic, top_confidence) = found.top();
         let scored = || TOPIC_LABELS.into_iter().zip(found.scores);
         let mut topics: Vec<&'static str> = scored()
-            .filter(|(_, score)| *score >= self.threshold)
+            .filter(|(_, score)| f64::from(*score) >= self.threshold)
             .map(|(label, _)| label)
             .collect();
         if topics.is_empty() {

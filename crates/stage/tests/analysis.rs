@@ -1,5 +1,7 @@
 //! The stages `language`, `sentiment` and `topics`, one behind the other as a flow runs them.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
 use serde_json::{Value, json};
 use wingbeat_record::{Record, Subject};
 use wingbeat_stage::{Item, Settings, Unread, Verdict, catalogue};
@@ -111,7 +113,7 @@ fn a_post_below_the_threshold_is_filtered_with_its_reason() {
     let mut settings = Settings::default();
     settings.sentiment.threshold = 1.0;
     assert_eq!(filtered(&all(&settings, &json!({ "text": ENGLISH }))), "low_confidence");
-    for wrong in [-0.1, 1.1, f32::NAN] {
+    for wrong in [-0.1, 1.1, f64::NAN] {
         settings.sentiment.threshold = wrong;
         let error = catalogue::stage("sentiment", &settings).err().unwrap().to_string();
         assert!(error.contains("from 0 to 1"), "{error}");
@@ -120,7 +122,7 @@ fn a_post_below_the_threshold_is_filtered_with_its_reason() {
 
 #[test]
 fn topics_are_those_above_the_threshold_and_never_none() {
-    let topics = |threshold: f32, probabilities: bool| {
+    let topics = |threshold: f64, probabilities: bool| {
         let mut settings = Settings::default();
         settings.topics.threshold = threshold;
         settings.topics.probabilities = probabilities;

@@ -78,7 +78,7 @@ struct Line {
 /// A line on its way.
 enum Work {
     /// For the stages.
-    Open(u64, Item),
+    Open(u64, Box<Item>),
     /// The source has settled it.
     Settled(Line),
 }
@@ -91,7 +91,7 @@ fn enrich(pipeline: &Pipeline, items: Vec<wingbeat_source::Item>) -> Vec<Line> {
             let (outcome, bytes) = match content {
                 Content::Post(post) => {
                     let record = Record::new(subject.clone(), post.payload);
-                    return Work::Open(position, Item::new(record));
+                    return Work::Open(position, Box::new(Item::new(record)));
                 }
                 Content::Event(event) => (Outcome::Emitted, event.payload.to_vec()),
                 Content::Filtered(reason) => (Outcome::Filtered(reason), Vec::new()),
@@ -101,7 +101,7 @@ fn enrich(pipeline: &Pipeline, items: Vec<wingbeat_source::Item>) -> Vec<Line> {
         })
         .collect();
     let open = works.iter_mut().filter_map(|work| match work {
-        Work::Open(_, item) => Some(item),
+        Work::Open(_, item) => Some(&mut **item),
         Work::Settled(_) => None,
     });
     pipeline.run(&mut open.collect::<Vec<_>>());
