@@ -52,7 +52,7 @@ deny: ## Licences, bans and advisories of the dependencies (needs cargo-deny)
 	cargo deny check
 
 .PHONY: bench
-bench: ## Benchmarks beside their peers; docs/performance.md holds the figures
+bench: build ## Benchmarks beside their peers; docs/performance.md holds the figures
 	cargo run --release --locked -p wingbeat-bench -- all
 
 .PHONY: docs

@@ -28,3 +28,15 @@ fn the_page_shows_live_posts_and_passes_its_checks() {
     up.signal("TERM");
     assert_eq!(up.wait().code, Some(0));
 }
+
+#[test]
+fn markup_in_a_post_is_shown_as_text() {
+    const HOSTILE: &str = "<img src=x onerror=alert(1)>";
+    let home = Home::new();
+    let post = |text: &str| serde_json::json!({ "text": text }).to_string() + "\n";
+    home.write("posts.jsonl", post(HOSTILE) + &post("<script>alert(2)</script>"));
+    let up = home.up(&["--source", "file:posts.jsonl", "--set", "stages.sentiment.threshold=0"]);
+    check_in_browser(&up.address, &["--expect-post", HOSTILE]);
+    up.signal("TERM");
+    assert_eq!(up.wait().code, Some(0));
+}

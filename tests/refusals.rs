@@ -1,6 +1,6 @@
 //! What the program refuses: one line that says what and what to do, and the right exit code.
 
-#![expect(clippy::unwrap_used, clippy::print_stderr, reason = "tests")]
+#![expect(clippy::unwrap_used, reason = "tests")]
 
 mod support;
 

@@ -2,7 +2,6 @@
 //! `fdatasync`s the same bytes in the same group sizes, and beside fjall.
 
 use std::{
-    error::Error,
     fs::File,
     io::Write as _,
     path::Path,
@@ -13,13 +12,13 @@ use std::{
 use wingbeat_log::{Access, Log, LogUrl, Start, StreamConfig};
 use wingbeat_record::{MessageId, Record, Subject, SubjectFilter};
 
+use crate::Outcome;
+
 const RECORD_BYTES: usize = 500;
 const RECORDS: usize = 1_000_000;
 /// Records that are acknowledged together.
 const GROUPS: [usize; 4] = [64, 512, 2048, 8192];
 const ROUNDS: usize = 3;
-
-type Outcome<T> = Result<T, Box<dyn Error>>;
 
 pub(crate) fn run(directory: Option<&str>) -> Outcome<()> {
     let base = directory.map_or_else(std::env::temp_dir, Into::into);
@@ -104,7 +103,7 @@ fn run_embedded(directory: &Path, group: usize, count: usize, has_ids: bool) -> 
         let last = reader.next(1, Duration::ZERO).await?;
         assert_eq!(last.first().map(|stored| stored.sequence), Some((group * count) as u64));
         log.close().await?;
-        Ok::<_, Box<dyn Error>>(elapsed)
+        Outcome::Ok(elapsed)
     })?;
     std::fs::remove_dir_all(path)?;
     Ok(elapsed)

