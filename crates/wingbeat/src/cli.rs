@@ -232,6 +232,9 @@ pub(crate) struct Tail {
     /// Only subjects that match; `*` stands for one token, `>` for the rest
     #[arg(long, value_name = "SUBJECT")]
     pub(crate) subject: Vec<String>,
+    /// How records are printed: one JSON object a line, or one line for people
+    #[arg(long, value_enum, default_value_t = Format::Json)]
+    pub(crate) format: Format,
 }
 
 /// `dead`.

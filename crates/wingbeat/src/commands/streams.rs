@@ -154,9 +154,24 @@ async fn tail(log: &dyn wingbeat_log::Log, args: &Tail) -> Result<(), Failure> {
             break;
         }
         left -= records.len() as u64;
-        records.iter().try_for_each(|stored| print_json(&record_json(stored)))?;
+        for stored in &records {
+            match args.format {
+                Format::Json => print_json(&record_json(stored))?,
+                Format::Text => print_line(&record_line(stored))?,
+            }
+        }
     }
     Ok(())
+}
+
+/// A record as a line for people: its place, its subject, and its text or else its payload.
+fn record_line(stored: &Stored) -> String {
+    let record = &stored.record;
+    let payload = String::from_utf8_lossy(&record.payload);
+    let post = serde_json::from_slice::<Value>(&record.payload).ok();
+    let text = post.as_ref().and_then(|post| post["text"].as_str()).unwrap_or(&payload);
+    let text = table::plain(text);
+    format!("{:>8}  {}  {}  {text}", stored.sequence, stored.time, record.subject)
 }
 
 /// A record as one line of JSON: its place, its headers, and its payload as JSON where it is
