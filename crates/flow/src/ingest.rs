@@ -7,14 +7,18 @@
 //! again, recognised by its message id, and counted as what it is: the same item, not a
 //! duplicate.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use wingbeat_log::{Bucket, Log, LogError, PubAck};
 use wingbeat_record::{DeadCause, MessageId, Outcome, Reason, Record, Subject, Time, name};
-use wingbeat_source::{Content, Description, Item, Source};
+use wingbeat_source::{Content, Description, Item, Place, Resume, Source};
 
 use crate::{
     FlowError,
@@ -40,6 +44,9 @@ pub struct SavedPlace {
     pub source: String,
     /// Everything up to here is settled.
     pub position: u64,
+    /// How far each host was read, for sources that have hosts.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub places: Vec<Place>,
     /// How it was settled.
     pub counts: Counts,
     /// When this was written.
@@ -74,6 +81,7 @@ impl Cursor {
                     spec: description.spec.clone(),
                     source,
                     position: 0,
+                    places: Vec::new(),
                     counts: Counts::default(),
                     saved_at: Time::now(),
                 };
@@ -95,12 +103,19 @@ impl Cursor {
         Ok(Self { bucket, key, revision, saved })
     }
 
-    /// The position to resume at; `None` where the source is new.
-    pub fn position(&self) -> Option<u64> {
-        (self.revision > 0).then_some(self.saved.position)
+    /// Where to go on; `None` where the source is new.
+    pub fn resume(&self) -> Option<Resume> {
+        let SavedPlace { position, places, .. } = &self.saved;
+        (self.revision > 0).then(|| Resume { position: *position, places: places.clone() })
     }
 
-    async fn save(&mut self, position: u64, counts: &Counts) -> Result<(), FlowError> {
+    async fn save(
+        &mut self,
+        position: u64,
+        places: &[Place],
+        counts: &Counts,
+    ) -> Result<(), FlowError> {
+        self.saved.places = places.to_vec();
         self.saved.position = self.saved.position.max(position);
         self.saved.counts = counts.clone();
         self.saved.saved_at = Time::now();
@@ -156,6 +171,13 @@ struct Settler {
     /// Counts of this source at its place; the books also count earlier sources.
     counts: Counts,
     position: u64,
+    places: Vec<Place>,
+    /// What the run before had booked, and how far each stream reached when this one began: what
+    /// lies between was published, but not booked.
+    resumed_at: u64,
+    before: HashMap<Arc<str>, u64>,
+    /// What of it has come again.
+    claimed: HashSet<(Arc<str>, u64)>,
     saved: Instant,
 }
 
@@ -173,10 +195,16 @@ impl Ingest {
         for place in saved_places(&*log).await? {
             total.add(&place.counts);
         }
+        let before =
+            log.streams().await?.into_iter().map(|info| (Arc::from(info.config.name), info.last));
         let settler = Settler {
+            resumed_at: cursor.saved.position,
+            before: before.collect(),
+            claimed: HashSet::new(),
             spec: spec.clone(),
             log,
             position: cursor.saved.position,
+            places: cursor.saved.places.clone(),
             counts: cursor.saved.counts.clone(),
             cursor,
             books: Books::restore(NAME, total),
@@ -215,7 +243,7 @@ impl Ingest {
                 }
             };
             let Some(items) = items else { return Ok(true) };
-            settler.settle(items).await?;
+            settler.settle(items, self.source.places()).await?;
             if settler.saved.elapsed() >= settler.spec.save_every.0 {
                 settler.save().await?;
             }
@@ -234,7 +262,7 @@ impl Settler {
 
     async fn save(&mut self) -> Result<(), FlowError> {
         self.saved = Instant::now();
-        self.cursor.save(self.position, &self.counts).await
+        self.cursor.save(self.position, &self.places, &self.counts).await
     }
 
     /// Back-pressure: waits while the flows are far behind.
@@ -250,23 +278,23 @@ impl Settler {
     }
 
     /// Publishes what was read, and books it.
-    async fn settle(&mut self, items: Vec<Item>) -> Result<(), FlowError> {
+    async fn settle(&mut self, items: Vec<Item>, places: Vec<Place>) -> Result<(), FlowError> {
         let tickets = self.books.receive(items.len());
         let mut outcomes = Vec::with_capacity(items.len());
-        let (mut places, mut records) = (Vec::new(), Vec::new());
+        let (mut published, mut records) = (Vec::new(), Vec::new());
         let mut position = self.position;
         for item in items {
             position = position.max(item.position);
             let (outcome, record) = self.prepare(item)?;
             if let Some(record) = record {
-                places.push(outcomes.len());
+                published.push(outcomes.len());
                 records.push(record);
             }
             outcomes.push(outcome);
         }
         let answers = publish(&*self.log, records.clone()).await?;
         let mut letters = (Vec::new(), Vec::new());
-        for ((place, record), answer) in places.into_iter().zip(records).zip(answers) {
+        for ((place, record), answer) in published.into_iter().zip(records).zip(answers) {
             match answer {
                 Ok(ack) if ack.is_duplicate && !self.is_same(&record, &ack).await? => {
                     outcomes[place] = Outcome::Filtered(Reason::new("duplicate"));
@@ -287,6 +315,7 @@ impl Settler {
         }
         // Only now: what could not be published must be read again.
         self.position = position;
+        self.places = places;
         self.book(tickets, &outcomes);
         Ok(())
     }
@@ -348,13 +377,24 @@ impl Settler {
         Ok(dead::write(&self.spec.dead, original, &death)?)
     }
 
-    /// Whether the record that is there already is this very item, published before a crash.
-    async fn is_same(&self, record: &Record, ack: &PubAck) -> Result<bool, FlowError> {
-        let there = self.log.get(&ack.stream, ack.sequence).await?;
-        let place = |record: &Record| {
-            let text = |name| record.headers.get(name).map(str::to_owned);
-            (text(name::SOURCE), text(name::POSITION))
+    /// Whether the record that is there already is this very item: published in vain a moment
+    /// ago, or by a run that ended before it booked it.
+    async fn is_same(&mut self, record: &Record, ack: &PubAck) -> Result<bool, FlowError> {
+        let Some(there) = self.log.get(&ack.stream, ack.sequence).await? else {
+            return Ok(true);
         };
-        Ok(there.is_none_or(|stored| place(&stored.record) == place(record)))
+        let there = &there.record.headers;
+        if there.get(name::SOURCE) != record.headers.get(name::SOURCE) {
+            return Ok(false);
+        }
+        if there.get(name::POSITION) == record.headers.get(name::POSITION) {
+            return Ok(true);
+        }
+        // A host sends an event again after a restart, and then it has another position. The
+        // first that comes is the one that was not booked; more are duplicates.
+        let position = there.get(name::POSITION).and_then(|position| position.parse().ok());
+        let is_unbooked = position.is_some_and(|position: u64| position > self.resumed_at)
+            && self.before.get(&*ack.stream).is_some_and(|last| ack.sequence <= *last);
+        Ok(is_unbooked && self.claimed.insert((ack.stream.clone(), ack.sequence)))
     }
 }

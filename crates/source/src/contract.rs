@@ -2,6 +2,8 @@
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
 use wingbeat_record::{DeadCause, MessageId, Reason};
 
 /// One thing that a source has read. Every item ends in the books as emitted, filtered or dead.
@@ -50,12 +52,61 @@ pub struct Post {
 /// Something that happened upstream and is no new post.
 #[derive(Debug, Clone)]
 pub struct Event {
-    /// Its kind, a subject token: `delete`, `update`, `identity`, `account`, `sync`.
+    /// Its kind, a subject token: `delete`, `update`, `identity`, `account`, `sync`; or `gap`, an
+    /// interval of which the source can't prove that it saw everything.
     pub kind: &'static str,
     /// One JSON object.
     pub payload: Bytes,
     /// Its identity.
     pub id: MessageId,
+}
+
+/// How far a host's stream has been read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Place {
+    /// Host and endpoint. A cursor means something there only.
+    pub host: String,
+    /// The cursor of the last event there: a sequence number, or microseconds since 1970.
+    pub cursor: u64,
+    /// When that event happened, by the host's clock, in microseconds since 1970.
+    pub time_us: u64,
+}
+
+/// Where an earlier run of a source has ended.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Resume {
+    /// The position of the last item. New items get greater ones.
+    pub position: u64,
+    /// The places by host, where the source has hosts.
+    pub places: Vec<Place>,
+}
+
+impl From<u64> for Resume {
+    fn from(position: u64) -> Self {
+        Self { position, places: Vec::new() }
+    }
+}
+
+/// How a source's connection is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Connection {
+    /// A host is being tried.
+    Connecting {
+        /// The host.
+        host: String,
+    },
+    /// Events come in.
+    Live {
+        /// The host.
+        host: String,
+    },
+    /// A host could not be reached, or was given up; the next try comes.
+    Broken {
+        /// The host.
+        host: String,
+        /// Why.
+        problem: String,
+    },
 }
 
 /// What a source says about itself, for people.
@@ -107,6 +158,17 @@ pub trait Source: Send {
     /// such as `ops_skipped`, with what they have come to.
     fn counters(&self) -> Vec<(&'static str, u64)> {
         Vec::new()
+    }
+
+    /// Where the items that were returned so far end, for each host that they came from. Empty
+    /// where the position alone says it.
+    fn places(&self) -> Vec<Place> {
+        Vec::new()
+    }
+
+    /// How the connection is, for sources that have one.
+    fn connection(&self) -> Option<watch::Receiver<Connection>> {
+        None
     }
 
     /// The next items, at least one and at most `max`, in order; waits for them. `None` at the

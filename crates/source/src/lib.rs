@@ -23,7 +23,9 @@ mod payload;
 pub mod simulator;
 mod spec;
 
-pub use contract::{Content, Description, Event, Item, Post, Source, SourceError};
+pub use contract::{
+    Connection, Content, Description, Event, Item, Place, Post, Resume, Source, SourceError,
+};
 pub use dead::{ORIGINAL_BYTES_MAX, ORIGINAL_CUT_BYTES};
 pub use file::{FileSource, LINE_BYTES_MAX};
 pub use frames::FramesSource;

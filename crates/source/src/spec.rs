@@ -3,7 +3,7 @@
 use std::{fmt, path::PathBuf};
 
 use crate::{
-    FileSource, FramesSource, InputPath, Pace, Source, SourceError,
+    FileSource, FramesSource, InputPath, Pace, Resume, Source, SourceError,
     simulator::{Settings, SimulatorSource},
 };
 
@@ -28,8 +28,8 @@ pub enum SourceSpec {
 /// What may be asked of any source.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct OpenOptions {
-    /// Go on behind this position, which an item of the same source had.
-    pub resume: Option<u64>,
+    /// Go on where an earlier run of the same source has ended.
+    pub resume: Option<Resume>,
     /// At most so many items per second. The simulator takes it instead of its own rate.
     pub rate: Option<f64>,
 }
@@ -55,15 +55,16 @@ impl SourceSpec {
 /// a position to resume at, for as long as reading up to it takes.
 pub fn open(spec: &SourceSpec, options: &OpenOptions) -> Result<Box<dyn Source>, SourceError> {
     let pace = || options.rate.map(Pace::new).transpose();
+    let position = options.resume.as_ref().map(|resume| resume.position);
     Ok(match spec {
-        SourceSpec::File(path) => Box::new(FileSource::open(path, options.resume, pace()?)?),
-        SourceSpec::Frames(path) => Box::new(FramesSource::open(path, options.resume, pace()?)?),
+        SourceSpec::File(path) => Box::new(FileSource::open(path, position, pace()?)?),
+        SourceSpec::Frames(path) => Box::new(FramesSource::open(path, position, pace()?)?),
         SourceSpec::Simulator(settings) => {
             let mut settings = settings.clone();
             if let Some(rate) = options.rate {
                 settings.rate = rate;
             }
-            Box::new(SimulatorSource::open(settings, options.resume)?)
+            Box::new(SimulatorSource::open(settings, position)?)
         }
     })
 }

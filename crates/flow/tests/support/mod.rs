@@ -212,6 +212,6 @@ pub fn post_item(author: usize, number: usize) -> Content {
 pub async fn ingest(log: &Arc<dyn Log>, pack: &Pack, contents: &[Content]) -> Ingest {
     let probe = ListSource::new(Vec::new(), None);
     let cursor = Cursor::find(&**log, probe.description()).await.unwrap();
-    let source = ListSource::new(contents.to_vec(), cursor.position());
+    let source = ListSource::new(contents.to_vec(), cursor.resume().map(|resume| resume.position));
     Ingest::open(&pack.ingest, "in", Arc::clone(log), Box::new(source), cursor).await.unwrap()
 }

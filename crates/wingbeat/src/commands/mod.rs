@@ -49,11 +49,11 @@ pub(crate) async fn open_source(
     };
     let source = open(None).await?;
     let cursor = Cursor::find(log, source.description()).await?;
-    match cursor.position() {
+    match cursor.resume() {
         None => Ok((source, cursor)),
-        Some(position) => {
+        Some(resume) => {
             drop(source);
-            Ok((open(Some(position)).await?, cursor))
+            Ok((open(Some(resume)).await?, cursor))
         }
     }
 }

@@ -81,7 +81,7 @@ async fn run_on(
     let rate = Some(config.source.rate).filter(|rate| *rate > 0.0);
     let (source, cursor) = open_source(&**log, spec, rate).await?;
     let description = source.description().clone();
-    let resumed = cursor.position();
+    let resumed = cursor.resume();
     let (status, watched) = watch::channel(SourceStatus {
         kind: description.kind.to_owned(),
         spec: description.spec.clone(),
@@ -100,8 +100,8 @@ async fn run_on(
     let hub = Hub::open(Arc::clone(log), streams_shown(&pack)?, sources).await?;
     let address = server.address();
     println!("Dashboard: http://{address}/");
-    if let Some(position) = resumed {
-        eprintln!("Going on with {} at position {position}.", description.spec);
+    if let Some(resume) = resumed {
+        eprintln!("Going on with {} at position {}.", description.spec, resume.position);
     }
 
     let running = Running {
