@@ -387,14 +387,13 @@ impl Settler {
         if there.get(name::SOURCE) != record.headers.get(name::SOURCE) {
             return Ok(false);
         }
-        if there.get(name::POSITION) == record.headers.get(name::POSITION) {
-            return Ok(true);
-        }
+        let is_in_place = there.get(name::POSITION) == record.headers.get(name::POSITION);
         // A host sends an event again after a restart, and then it has another position. The
         // first that comes is the one that was not booked; more are duplicates.
         let position = there.get(name::POSITION).and_then(|position| position.parse().ok());
         let is_unbooked = position.is_some_and(|position: u64| position > self.resumed_at)
             && self.before.get(&*ack.stream).is_some_and(|last| ack.sequence <= *last);
-        Ok(is_unbooked && self.claimed.insert((ack.stream.clone(), ack.sequence)))
+        let is_claimed = is_unbooked && self.claimed.insert((ack.stream.clone(), ack.sequence));
+        Ok(is_in_place || is_claimed)
     }
 }
