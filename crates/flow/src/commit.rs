@@ -118,10 +118,13 @@ impl Committer {
         let item = &work.item;
         let subject = self.spec.to.fill(|place| item.token(place))?;
         let mut record = Record::new(subject, item.output());
-        for passed in [name::CORRELATION_ID, name::TRACEPARENT] {
+        for passed in [name::CORRELATION_ID, name::TRACEPARENT, name::TAGS] {
             if let Some(value) = item.record().headers.get(passed) {
                 record.headers.set(passed, value);
             }
+        }
+        if let Some(tags) = item.tags() {
+            record.headers.set(name::TAGS, tags);
         }
         record.headers.set(name::MESSAGE_ID, item.message_id());
         record.headers.set(name::INPUT, self.origin(work));

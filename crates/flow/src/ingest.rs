@@ -19,9 +19,10 @@ use tokio_util::sync::CancellationToken;
 use wingbeat_log::{Bucket, Log, LogError, PubAck};
 use wingbeat_record::{DeadCause, MessageId, Outcome, Reason, Record, Subject, Time, name};
 use wingbeat_source::{Content, Description, Item, Place, Resume, Source};
+use wingbeat_stage::Verdict;
 
 use crate::{
-    FlowError,
+    FlowError, Pipeline, Pool,
     books::{Books, Counts, Ticket},
     commit::publish,
     dead::{self, Death},
@@ -160,9 +161,25 @@ pub struct Ingest {
     settler: Settler,
 }
 
+/// The stages that posts go through before they are published, and the threads that run them.
+#[derive(Debug)]
+pub struct Stages {
+    /// The stages; none is fine.
+    pub pipeline: Arc<Pipeline>,
+    /// The threads.
+    pub pool: Pool,
+}
+
+/// What the stages say of a post.
+struct Judgement {
+    verdict: Option<Verdict>,
+    tags: Option<String>,
+}
+
 /// Settles what a source has read.
 struct Settler {
     spec: IngestSpec,
+    stages: Stages,
     log: Arc<dyn Log>,
     cursor: Cursor,
     books: Books,
@@ -190,6 +207,7 @@ impl Ingest {
         log: Arc<dyn Log>,
         source: Box<dyn Source>,
         cursor: Cursor,
+        stages: Stages,
     ) -> Result<Self, FlowError> {
         let mut total = Counts::default();
         for place in saved_places(&*log).await? {
@@ -202,6 +220,7 @@ impl Ingest {
             before: before.collect(),
             claimed: HashSet::new(),
             spec: spec.clone(),
+            stages,
             log,
             position: cursor.saved.position,
             places: cursor.saved.places.clone(),
@@ -283,9 +302,10 @@ impl Settler {
         let mut outcomes = Vec::with_capacity(items.len());
         let (mut published, mut records) = (Vec::new(), Vec::new());
         let mut position = self.position;
-        for item in items {
+        let judgements = self.judge(&items).await?;
+        for (item, judgement) in items.into_iter().zip(judgements) {
             position = position.max(item.position);
-            let (outcome, record) = self.prepare(item)?;
+            let (outcome, record) = self.prepare(item, judgement)?;
             if let Some(record) = record {
                 published.push(outcomes.len());
                 records.push(record);
@@ -327,15 +347,62 @@ impl Settler {
         self.books.settle(tickets.into_iter().zip(outcomes));
     }
 
+    /// Sends the posts among the items through the stages.
+    async fn judge(&self, items: &[Item]) -> Result<Vec<Option<Judgement>>, FlowError> {
+        if self.stages.pipeline.is_empty() {
+            return Ok(items.iter().map(|_| None).collect());
+        }
+        let subject = Subject::new(NAME)?;
+        let mut posts: Vec<Option<wingbeat_stage::Item>> = items
+            .iter()
+            .map(|item| match &item.content {
+                Content::Post(post) => {
+                    let record = Record::new(subject.clone(), post.payload.clone());
+                    Some(wingbeat_stage::Item::new(record))
+                }
+                _ => None,
+            })
+            .collect();
+        let pipeline = Arc::clone(&self.stages.pipeline);
+        let judged = self.stages.pool.run(move || {
+            pipeline.run(&mut posts.iter_mut().flatten().collect::<Vec<_>>());
+            let judgement = |post: wingbeat_stage::Item| Judgement {
+                verdict: post.verdict().cloned(),
+                tags: post.tags(),
+            };
+            posts.into_iter().map(|post| post.map(judgement)).collect()
+        });
+        judged.await.map_err(|_| FlowError::Pool("a thread that runs stages died".to_owned()))
+    }
+
     /// How an item ends if the log takes it, and what is published for it.
-    fn prepare(&self, item: Item) -> Result<(Outcome, Option<Record>), FlowError> {
+    fn prepare(
+        &self,
+        item: Item,
+        judgement: Option<Judgement>,
+    ) -> Result<(Outcome, Option<Record>), FlowError> {
         let position = item.position.to_string();
-        let kind_of_post = |_: &str| None;
         match item.content {
             Content::Post(post) => {
-                let subject = self.spec.to.fill(kind_of_post)?;
-                let record = self.label(Record::new(subject, post.payload), post.id, &position);
-                Ok((Outcome::Emitted, Some(record)))
+                let subject = self.spec.to.fill(|_| None)?;
+                let mut record = self.label(Record::new(subject, post.payload), post.id, &position);
+                let Some(Judgement { verdict, tags }) = judgement else {
+                    return Ok((Outcome::Emitted, Some(record)));
+                };
+                match verdict {
+                    Some(Verdict::Filtered(reason)) => Ok((Outcome::Filtered(reason), None)),
+                    // There is no later here: what can't be done now can't be done.
+                    Some(Verdict::Dead(cause) | Verdict::Retry(cause)) => {
+                        let letter = self.letter(record, &position, &cause, None)?;
+                        Ok((Outcome::Dead(cause), Some(letter)))
+                    }
+                    None => {
+                        if let Some(tags) = tags {
+                            record.headers.set(name::TAGS, tags);
+                        }
+                        Ok((Outcome::Emitted, Some(record)))
+                    }
+                }
             }
             Content::Event(event) => {
                 let kind = event.kind;

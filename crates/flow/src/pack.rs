@@ -78,6 +78,10 @@ pub struct IngestSpec {
     /// The subject of what the source itself could not read; `{flow}` is `ingest`, `{kind}` the
     /// kind of the error.
     pub dead: SubjectTemplate,
+    /// Stages that posts go through before they are published, in order. What they add to a post
+    /// is not kept: they are for leaving posts out, and for tagging them.
+    #[serde(default)]
+    pub stages: Vec<String>,
     /// Items that are published together.
     #[serde(default = "ingest_batch")]
     #[schemars(extend("x-env" = ["BATCH_SIZE"]))]

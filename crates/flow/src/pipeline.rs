@@ -22,6 +22,11 @@ impl Pipeline {
         Self { stages }
     }
 
+    /// Whether there are no stages.
+    pub fn is_empty(&self) -> bool {
+        self.stages.is_empty()
+    }
+
     /// Runs all stages over the items, one stage after the other. A stage that panics costs only
     /// the record that it panics on.
     pub fn run(&self, items: &mut [&mut Item]) {

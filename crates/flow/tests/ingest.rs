@@ -141,3 +141,33 @@ async fn i2_a_saved_place_that_cannot_be_read_stops_the_source() {
     let Err(error) = found else { panic!("it went on from the start") };
     assert!(error.to_string().contains(&key), "{error}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn i4_stages_of_the_ingest_leave_posts_out_with_a_reason_or_tag_them() {
+    let directory = tempfile::tempdir().unwrap();
+    let pack =
+        pack("[ingest]\nstages = [\"post\", \"filter\"]\n[stages.filter]\nlength_max = 60\n");
+    let log = open(directory.path(), &pack).await;
+    let texts = ["too short", "this one is as it should be", "shouting IS NOT NICE AT ALL, PEOPLE"];
+    let item = |(n, payload): (usize, String)| {
+        let id = MessageId::new(format!("p{n}"));
+        Content::Post(wingbeat_source::Post { payload: payload.into(), id, author: None })
+    };
+    let payloads = texts.iter().map(|text| format!("{{\"text\": \"{}\" }}", text.to_uppercase()));
+    let payloads = payloads.chain(["no JSON".to_owned()]).enumerate();
+    let ingest = ingest(&log, &pack, &payloads.map(item).collect::<Vec<_>>()).await;
+    let books = ingest.books();
+    assert!(ingest.run(CancellationToken::new()).await.unwrap());
+    let counts = books.counts();
+    assert_eq!((counts.received, counts.emitted, counts.imbalance()), (4, 2, 0));
+    assert_eq!(counts.filtered, BTreeMap::from([("too_short".to_owned(), 1)]));
+    assert_eq!(counts.dead, BTreeMap::from([("not_json".to_owned(), 1)]));
+    let stored = read_all(&log, "in").await;
+    let tags = |n: usize| stored[n].record.headers.get(name::TAGS);
+    assert_eq!((tags(0), tags(1)), (Some("content_filtered"), Some("content_filtered")));
+    // The payload stays as it came, byte for byte.
+    assert_eq!(stored[0].record.payload, "{\"text\": \"THIS ONE IS AS IT SHOULD BE\" }");
+    let letter = DeadLetter::read(&read_all(&log, "dead").await[0]);
+    assert_eq!((&letter.original[..], letter.stage.as_str()), (&b"no JSON"[..], "post"));
+    assert_eq!(audit_lines(&log, &pack).await, [""; 0]);
+}

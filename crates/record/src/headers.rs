@@ -17,6 +17,8 @@ pub mod name {
     pub const POSITION: &str = "Wingbeat-Position";
     /// Which input record an output was made from: `STREAM/SEQUENCE`.
     pub const INPUT: &str = "Wingbeat-Input";
+    /// What the stage `filter` has noted about the record: words separated by commas.
+    pub const TAGS: &str = "Wingbeat-Tags";
     /// On an output or a dead letter: the flow that made it.
     pub const FLOW: &str = "Wingbeat-Flow";
     /// On a dead letter: what was wrong, in words.
@@ -40,12 +42,13 @@ pub mod name {
     pub const ORIGINAL_SHA256: &str = "Wingbeat-Original-Sha256";
 
     /// All of them.
-    pub(super) const ALL: [&str; 16] = [
+    pub(super) const ALL: [&str; 17] = [
         MESSAGE_ID,
         CORRELATION_ID,
         TRACEPARENT,
         SOURCE,
         POSITION,
+        TAGS,
         INPUT,
         ERROR,
         ERROR_KIND,

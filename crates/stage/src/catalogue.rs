@@ -8,6 +8,7 @@ use wingbeat_model::{ModelError, linear::Analyzer};
 
 use crate::{
     Stage,
+    filter::{Filter, FilterSettings},
     language::{Language, LanguageSettings},
     post::{Post, PostSettings},
     sentiment::{Sentiment, SentimentSettings},
@@ -45,6 +46,8 @@ pub enum StageError {
 pub struct Settings {
     /// Reading a post out of a payload.
     pub post: PostSettings,
+    /// Which posts are left out or tagged.
+    pub filter: FilterSettings,
     /// What language a post is written in.
     pub language: LanguageSettings,
     /// Negative, neutral or positive.
@@ -56,14 +59,15 @@ pub struct Settings {
 }
 
 /// The names of all stages.
-pub const NAMES: [&str; 5] =
-    [Post::NAME, Language::NAME, Sentiment::NAME, Topics::NAME, Stamp::NAME];
+pub const NAMES: [&str; 6] =
+    [Post::NAME, Filter::NAME, Language::NAME, Sentiment::NAME, Topics::NAME, Stamp::NAME];
 
 /// Makes a stage.
 pub fn stage(name: &str, settings: &Settings) -> Result<Box<dyn Stage>, StageError> {
     let analyzer = || Analyzer::embedded().map(Arc::new);
     match name {
         Post::NAME => Ok(Box::new(Post::new(&settings.post))),
+        Filter::NAME => Ok(Box::new(Filter::new(&settings.filter, analyzer()?)?)),
         Language::NAME => Ok(Box::new(Language::new(&settings.language, analyzer()?)?)),
         Sentiment::NAME => Ok(Box::new(Sentiment::new(&settings.sentiment, analyzer()?)?)),
         Topics::NAME => Ok(Box::new(Topics::new(&settings.topics, analyzer()?)?)),

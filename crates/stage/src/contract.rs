@@ -39,6 +39,7 @@ pub struct Item {
     pub(crate) features: Option<Features>,
     members: Vec<(&'static str, Vec<u8>)>,
     tokens: Vec<(&'static str, String)>,
+    tags: Vec<Reason>,
     verdict: Option<Verdict>,
 }
 
@@ -53,6 +54,7 @@ impl Item {
             features: None,
             members: Vec::new(),
             tokens: Vec::new(),
+            tags: Vec::new(),
             verdict: None,
         }
     }
@@ -110,6 +112,28 @@ impl Item {
     /// What stands for `{name}` in the output subject.
     pub fn token(&self, name: &str) -> Option<&str> {
         self.tokens.iter().find(|(known, _)| *known == name).map(|(_, token)| token.as_str())
+    }
+
+    /// Notes something about the record, without settling it.
+    pub fn tag(&mut self, reason: Reason) {
+        if !self.tags.contains(&reason) {
+            self.tags.push(reason);
+        }
+    }
+
+    /// What was noted, for the header `Wingbeat-Tags`: words separated by commas. `None` where
+    /// nothing was.
+    pub fn tags(&self) -> Option<String> {
+        let tags: Vec<&str> = self.tags.iter().map(Reason::as_str).collect();
+        (!tags.is_empty()).then(|| tags.join(","))
+    }
+
+    /// The languages that the post declares, as it writes them.
+    pub(crate) fn declared_languages(&self) -> Vec<String> {
+        let languages = |document: &Document| {
+            document.get("langs").or_else(|| document.get_path("record.langs"))?.strings()
+        };
+        self.document.as_ref().and_then(languages).unwrap_or_default()
     }
 
     /// Leaves the record out on purpose.

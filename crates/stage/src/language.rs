@@ -55,9 +55,7 @@ impl Language {
 
 /// The first language that the post declares, if it is one of those that the model tells apart.
 fn declared(item: &Item) -> Option<&'static str> {
-    let document = item.document()?;
-    let languages = document.get("langs").or_else(|| document.get_path("record.langs"))?;
-    let first = languages.strings()?.into_iter().next()?.to_ascii_lowercase();
+    let first = item.declared_languages().into_iter().next()?.to_ascii_lowercase();
     let code = first.split('-').next()?;
     LANGUAGES.iter().map(|(known, _)| *known).find(|known| *known == code)
 }

@@ -6,6 +6,7 @@
 mod analysis;
 pub mod catalogue;
 mod contract;
+mod filter;
 mod language;
 mod post;
 mod sentiment;
@@ -15,6 +16,7 @@ mod topics;
 pub use analysis::Unread;
 pub use catalogue::{Settings, StageError};
 pub use contract::{Item, Stage, Verdict};
+pub use filter::{Action, FilterSettings};
 pub use language::LanguageSettings;
 pub use post::PostSettings;
 pub use sentiment::SentimentSettings;

@@ -6,7 +6,7 @@ use std::{path::Path, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
-use wingbeat_flow::{Books, Cursor, Flow, FlowError, Ingest, Pack, Pipeline, Pool, audit};
+use wingbeat_flow::{Books, Cursor, Flow, FlowError, Ingest, Pack, Pipeline, Pool, Stages, audit};
 use wingbeat_log::{Access, Log, LogUrl, Start, Stored};
 use wingbeat_ops::config::Layers;
 use wingbeat_record::{MessageId, Record, Subject};
@@ -213,5 +213,8 @@ pub async fn ingest(log: &Arc<dyn Log>, pack: &Pack, contents: &[Content]) -> In
     let probe = ListSource::new(Vec::new(), None);
     let cursor = Cursor::find(&**log, probe.description()).await.unwrap();
     let source = ListSource::new(contents.to_vec(), cursor.resume().map(|resume| resume.position));
-    Ingest::open(&pack.ingest, "in", Arc::clone(log), Box::new(source), cursor).await.unwrap()
+    let pipeline = Pipeline::new(&pack.ingest.stages, &pack.stages).unwrap();
+    let stages = Stages { pipeline: Arc::new(pipeline), pool: Pool::start(1).unwrap() };
+    let log = Arc::clone(log);
+    Ingest::open(&pack.ingest, "in", log, Box::new(source), cursor, stages).await.unwrap()
 }

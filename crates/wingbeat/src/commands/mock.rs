@@ -3,7 +3,7 @@
 use std::{io::Write as _, sync::Arc};
 
 use tokio_util::sync::CancellationToken;
-use wingbeat_flow::{Counts, Ingest};
+use wingbeat_flow::{Counts, Ingest, Pipeline, Pool, Stages};
 use wingbeat_log::Log;
 use wingbeat_ops::{logging, shutdown};
 use wingbeat_record::Outcome;
@@ -69,7 +69,12 @@ async fn publish(
     let pack = config.pack();
     let (source, cursor) = open_source(&**log, spec, rate).await?;
     let stream = pack.stream_of("ingest.to", pack.ingest.to.filter())?;
-    let ingest = Ingest::open(&pack.ingest, &stream, Arc::clone(log), source, cursor).await?;
+    // Made-up posts are brought in as they are: what filters do with them is for flows to show.
+    let pool = Pool::start(1)
+        .map_err(|error| Failure::io("can't start threads for the stages", &error))?;
+    let stages = Stages { pipeline: Arc::new(Pipeline::of(Vec::new())), pool };
+    let ingest =
+        Ingest::open(&pack.ingest, &stream, Arc::clone(log), source, cursor, stages).await?;
     let books = ingest.books();
     ingest.run(stop).await?;
     summary::print(&[books], Format::Text)?;

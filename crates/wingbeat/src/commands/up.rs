@@ -7,7 +7,7 @@ use tokio::{
     task::{JoinHandle, JoinSet},
 };
 use tokio_util::sync::CancellationToken;
-use wingbeat_flow::{Flow, FlowError, Ingest, Pack, Pipeline, Pool};
+use wingbeat_flow::{Flow, FlowError, Ingest, Pack, Pipeline, Pool, Stages};
 use wingbeat_log::{Consumer, Log};
 use wingbeat_ops::{logging, shutdown};
 use wingbeat_source::SourceSpec;
@@ -90,8 +90,12 @@ async fn run_on(
         message: None,
     });
     let to = pack.stream_of("ingest.to", pack.ingest.to.filter())?;
-    let ingest = Ingest::open(&pack.ingest, &to, Arc::clone(log), source, cursor).await?;
-    let flows = open_flows(config, &pack, log).await?;
+    let pool = Pool::start(config.threads())
+        .map_err(|error| Failure::io("can't start threads for the stages", &error))?;
+    let pipeline = Arc::new(Pipeline::new(&pack.ingest.stages, &pack.stages)?);
+    let stages = Stages { pipeline, pool: pool.clone() };
+    let ingest = Ingest::open(&pack.ingest, &to, Arc::clone(log), source, cursor, stages).await?;
+    let flows = open_flows(&pool, &pack, log).await?;
     let mut books = vec![ingest.books()];
     books.extend(flows.iter().map(Flow::books));
     let consumers: Vec<Arc<dyn Consumer>> = flows.iter().map(Flow::consumer).collect();
@@ -130,13 +134,7 @@ async fn run_on(
     if is_balanced { Ok(()) } else { Err(Failure::Failed("the books do not balance".to_owned())) }
 }
 
-async fn open_flows(
-    config: &Config,
-    pack: &Pack,
-    log: &Arc<dyn Log>,
-) -> Result<Vec<Flow>, Failure> {
-    let pool = Pool::start(config.threads())
-        .map_err(|error| Failure::io("can't start threads for the stages", &error))?;
+async fn open_flows(pool: &Pool, pack: &Pack, log: &Arc<dyn Log>) -> Result<Vec<Flow>, Failure> {
     let mut flows = Vec::new();
     for (name, spec) in &pack.flows {
         let ledger = pack.stream_of("ledger", spec.ledger.filter())?;
