@@ -62,10 +62,19 @@ impl Home {
     }
 
     /// Starts `up` and waits until it says its address.
-    pub fn up(&self, arguments: &[&str]) -> Up {
+    pub fn up(&self, arguments: &[&str]) -> Running {
         let mut all = vec!["up", "--port", "0"];
         all.extend_from_slice(arguments);
-        Up::start(self.command(&all))
+        Running::start(self.command(&all))
+    }
+
+    /// Starts `ingest` with some environment, and waits until it says its address.
+    pub fn ingest(&self, arguments: &[&str], environment: &[(&str, &str)]) -> Running {
+        let mut all = vec!["ingest", "--port", "0"];
+        all.extend_from_slice(arguments);
+        let mut command = self.command(&all);
+        command.envs(environment.iter().copied());
+        Running::start(command)
     }
 }
 
@@ -104,15 +113,15 @@ impl Ran {
     }
 }
 
-/// A running `up`.
-pub struct Up {
+/// A running command that serves HTTP.
+pub struct Running {
     pub child: Child,
     pub address: String,
     stdout: BufReader<ChildStdout>,
     stderr: Option<std::thread::JoinHandle<String>>,
 }
 
-impl Up {
+impl Running {
     fn start(mut command: Command) -> Self {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
@@ -125,11 +134,11 @@ impl Up {
         });
         let mut line = String::new();
         stdout.read_line(&mut line).unwrap();
-        let Some(address) = line.strip_prefix("Dashboard: http://") else {
+        let Some((_, address)) = line.split_once("http://") else {
             let _ = child.wait();
             panic!("it did not start: {line}{}", stderr.join().unwrap());
         };
-        let address = address.trim().trim_end_matches('/').to_owned();
+        let address = address.split(['/', '\n']).next().unwrap_or_default().to_owned();
         Self { child, address, stdout, stderr: Some(stderr) }
     }
 
@@ -151,6 +160,12 @@ impl Up {
 
     /// A GET request, by hand: the tests need no client for one.
     pub fn get(&self, path: &str) -> serde_json::Value {
+        let (_, body) = self.get_text(path);
+        serde_json::from_str(&body).unwrap_or_else(|error| panic!("{error}: {body}"))
+    }
+
+    /// A GET request: the status and the body.
+    pub fn get_text(&self, path: &str) -> (u16, String) {
         let mut stream = std::net::TcpStream::connect(&self.address).unwrap();
         write!(
             stream,
@@ -160,12 +175,13 @@ impl Up {
         .unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
-        let body = answer.split("\r\n\r\n").nth(1).unwrap_or_default();
-        serde_json::from_str(body).unwrap_or_else(|error| panic!("{error}: {answer}"))
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_default();
+        let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
+        (status.unwrap_or_default(), body.to_owned())
     }
 }
 
-impl Drop for Up {
+impl Drop for Running {
     fn drop(&mut self) {
         // A test that fails leaves nothing running.
         let _ = self.child.kill();

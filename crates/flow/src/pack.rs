@@ -86,12 +86,20 @@ pub struct IngestSpec {
     #[serde(default = "ingest_batch")]
     #[schemars(extend("x-env" = ["BATCH_SIZE"]))]
     pub batch: usize,
+    /// How many milliseconds to wait until so many have come; 0: publish what is there at once.
+    #[serde(default)]
+    #[schemars(extend("x-env" = ["BATCH_TIMEOUT_MS"]))]
+    pub batch_timeout_ms: u64,
     /// The source waits while more than this many records wait for a flow.
     #[serde(default = "backlog_max")]
     pub backlog_max: u64,
     /// How often the source's place is saved.
     #[serde(default = "one_second")]
     pub save_every: Span,
+    /// The source's place is also saved whenever so many items have come; 0: by time only.
+    #[serde(default)]
+    #[schemars(extend("x-env" = ["CURSOR_SAVE_INTERVAL"]))]
+    pub save_items: u64,
 }
 
 fn ingest_batch() -> usize {

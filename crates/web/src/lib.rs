@@ -11,9 +11,12 @@ mod hub;
 mod metrics;
 mod moods;
 mod server;
+mod service;
 
 pub use hub::{Hub, Sources, Streams};
+pub use metrics::write as books_metrics;
 pub use server::{Server, WebError, WebSettings};
+pub use service::{ServiceReport, ServiceServer};
 
 use serde::Serialize;
 

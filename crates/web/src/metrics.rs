@@ -8,9 +8,18 @@ use wingbeat_flow::{Books, Counts};
 /// The content type of the format.
 pub(crate) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
+/// Writes how many browsers watch.
+pub(crate) fn write_clients(text: &mut String, clients: usize) {
+    // Writing to a string does not fail.
+    let _ = writeln!(
+        text,
+        "# HELP wingbeat_web_clients Browsers that watch.\n# TYPE wingbeat_web_clients gauge\nwingbeat_web_clients {clients}"
+    );
+}
+
 /// Writes all books. Reasons, kinds and flow names are words of our own, so labels need no
 /// escaping: [`wingbeat_record::Reason`] lets nothing else through.
-pub(crate) fn write(books: &[Books], clients: usize) -> String {
+pub fn write(books: &[Books]) -> String {
     let counts: Vec<(String, Counts)> =
         books.iter().map(|books| (books.name().to_owned(), books.counts())).collect();
     let mut text = String::new();
@@ -68,10 +77,6 @@ pub(crate) fn write(books: &[Books], clients: usize) -> String {
         "gauge",
         "Received less all outcomes and what is in flight: must be 0.",
         each(|c| c.imbalance().into()),
-    );
-    let _ = writeln!(
-        text,
-        "# HELP wingbeat_web_clients Browsers that watch.\n# TYPE wingbeat_web_clients gauge\nwingbeat_web_clients {clients}"
     );
     text
 }

@@ -169,7 +169,8 @@ async fn ready(State(app): State<App>) -> Response<Body> {
 }
 
 async fn write_metrics(State(app): State<App>) -> Response<Body> {
-    let text = metrics::write(&app.hub.sources.books, app.clients.load(Ordering::Relaxed));
+    let mut text = metrics::write(&app.hub.sources.books);
+    metrics::write_clients(&mut text, app.clients.load(Ordering::Relaxed));
     ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response()
 }
 

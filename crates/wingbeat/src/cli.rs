@@ -74,6 +74,8 @@ pub(crate) enum Format {
 pub(crate) enum Command {
     /// Everything in one process: source, log, flows, dashboard
     Up(Up),
+    /// Bring a source into the log, as a service with health and metrics
+    Ingest(Ingest),
     /// Enrich JSON lines from standard input or a file to standard output
     Enrich(Enrich),
     /// Publish made-up posts into the log, or write them to standard output
@@ -137,6 +139,34 @@ pub(crate) struct Up {
     #[arg(long, value_name = "PORT")]
     pub(crate) port: Option<u16>,
     /// How the summary at the end is printed: text on stderr, json on stdout
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: Format,
+}
+
+/// `ingest`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Every environment variable of nats-firehose-ingest works: NATS_STREAM, NATS_SUBJECT, NATS_KV_BUCKET,
+SERVICE_NAME, CURSOR_SAVE_INTERVAL, ENABLE_TEXT_FILTERING, MIN_TEXT_LENGTH, MAX_TEXT_LENGTH,
+HEALTH_CHECK_PORT, METRICS_ENABLED, BATCH_SIZE, BATCH_TIMEOUT_MS, LOG_LEVEL, LOG_FORMAT.
+
+Examples:
+  wingbeat ingest
+  wingbeat ingest --source frames:recording.bin.zst --once
+  MIN_TEXT_LENGTH=1 wingbeat ingest --port 0")]
+pub(crate) struct Ingest {
+    #[command(flatten)]
+    pub(crate) source: SourceArgs,
+    /// Exit when the source ends, instead of staying there for its health to be asked
+    #[arg(long)]
+    pub(crate) once: bool,
+    /// The address of the HTTP server with health and metrics
+    #[arg(long)]
+    pub(crate) host: Option<IpAddr>,
+    /// The port of the HTTP server; 0 picks a free one
+    #[arg(long)]
+    pub(crate) port: Option<u16>,
+    /// How the books are printed at the end
     #[arg(long, value_enum, default_value_t)]
     pub(crate) format: Format,
 }

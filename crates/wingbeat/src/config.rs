@@ -1,6 +1,10 @@
 //! The program's configuration, put together from its layers.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, Ipv4Addr},
+    path::Path,
+};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -8,7 +12,7 @@ use serde_json::Value;
 use wingbeat_flow::{FlowSpec, IngestSpec, Pack, PackInfo, StreamSpec};
 use wingbeat_log::LogUrl;
 use wingbeat_ops::{
-    config::{ConfigError, Layers, Loaded, Origin},
+    config::{ConfigError, Layers, Loaded, Origin, Span},
     logging,
 };
 use wingbeat_stage::Settings;
@@ -18,6 +22,10 @@ use crate::{cli::Global, failure::Failure};
 
 /// The built-in packs.
 const PACKS: [(&str, &str); 1] = [("bluesky", include_str!("../../../packs/bluesky.toml"))];
+
+/// What the services in the place of others set on top of a pack.
+const SERVICES: [(&str, &str); 1] =
+    [("ingest", include_str!("../../../packs/services/ingest.toml"))];
 
 /// The configuration file that is read where none is named.
 const FILE: &str = "wingbeat.toml";
@@ -35,6 +43,9 @@ pub(crate) struct Config {
     /// The dashboard.
     #[serde(default)]
     pub(crate) web: WebSettings,
+    /// A single service: its name, its streams, its HTTP port.
+    #[serde(default)]
+    pub(crate) service: ServiceSettings,
     /// What the program says about itself.
     #[serde(default)]
     pub(crate) logging: LoggingSettings,
@@ -82,6 +93,50 @@ pub(crate) struct SourceSettings {
 impl Default for SourceSettings {
     fn default() -> Self {
         Self { spec: String::new(), rate: 0.0 }
+    }
+}
+
+/// A single service, such as `wingbeat ingest`, in the place of one that it replaces.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct ServiceSettings {
+    /// Its name: in health, logs, and as the key of its cursor. Empty: that of the service that it
+    /// replaces.
+    #[schemars(extend("x-env" = ["SERVICE_NAME"]))]
+    pub(crate) name: String,
+    /// The stream of raw posts.
+    #[schemars(extend("x-env" = ["NATS_STREAM"]))]
+    pub(crate) stream: String,
+    /// What the subjects of raw posts begin with.
+    #[schemars(extend("x-env" = ["NATS_SUBJECT"]))]
+    pub(crate) subject: String,
+    /// The bucket of the cursor.
+    #[schemars(extend("x-env" = ["NATS_KV_BUCKET"]))]
+    pub(crate) bucket: String,
+    /// The address of the HTTP server with health and metrics.
+    pub(crate) host: IpAddr,
+    /// The port of the HTTP server with health and metrics; 0 picks a free one.
+    #[schemars(extend("x-env" = ["HEALTH_CHECK_PORT"]))]
+    pub(crate) port: u16,
+    /// Whether `/metrics` answers.
+    #[schemars(extend("x-env" = ["METRICS_ENABLED"]))]
+    pub(crate) metrics: bool,
+    /// How often statistics are logged.
+    pub(crate) stats_every: Span,
+}
+
+impl Default for ServiceSettings {
+    fn default() -> Self {
+        Self {
+            name: String::new(),
+            stream: "bluesky-posts".to_owned(),
+            subject: "bluesky.posts".to_owned(),
+            bucket: "firehose-state".to_owned(),
+            host: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            port: 8080,
+            metrics: true,
+            stats_every: Span::from_secs(20),
+        }
     }
 }
 
@@ -148,6 +203,28 @@ pub(crate) fn load(
 ) -> Result<Loaded<Config>, Failure> {
     let mut layers = Layers::default();
     add_pack(&mut layers, pack.unwrap_or("bluesky"))?;
+    finish(layers, global, flags)
+}
+
+/// As [`load`], for the service of that name.
+pub(crate) fn load_service(
+    global: &Global,
+    service: &str,
+    flags: Vec<Flag>,
+) -> Result<Loaded<Config>, Failure> {
+    let mut layers = Layers::default();
+    add_pack(&mut layers, "bluesky")?;
+    if let Some((name, text)) = SERVICES.iter().find(|(name, _)| *name == service) {
+        layers.add_toml(&format!("packs/services/{name}.toml"), text)?;
+    }
+    finish(layers, global, flags)
+}
+
+fn finish(
+    mut layers: Layers,
+    global: &Global,
+    flags: Vec<Flag>,
+) -> Result<Loaded<Config>, Failure> {
     match &global.config {
         Some(path) => add_file(&mut layers, path)?,
         None if Path::new(FILE).exists() => add_file(&mut layers, Path::new(FILE))?,

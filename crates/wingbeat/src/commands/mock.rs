@@ -67,7 +67,8 @@ async fn publish(
     stop: CancellationToken,
 ) -> Result<(), Failure> {
     let pack = config.pack();
-    let (source, cursor) = open_source(&**log, spec, rate).await?;
+    let options = OpenOptions { resume: None, rate };
+    let (source, cursor) = open_source(&**log, spec, &options, None).await?;
     let stream = pack.stream_of("ingest.to", pack.ingest.to.filter())?;
     // Made-up posts are brought in as they are: what filters do with them is for flows to show.
     let pool = Pool::start(1)

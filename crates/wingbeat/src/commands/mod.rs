@@ -6,17 +6,25 @@ pub(crate) mod config;
 pub(crate) mod dead;
 pub(crate) mod enrich;
 pub(crate) mod eval;
+pub(crate) mod ingest;
 pub(crate) mod mock;
 pub(crate) mod streams;
 pub(crate) mod up;
 
 use std::{io::Write as _, sync::Arc};
 
-use wingbeat_flow::Cursor;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use wingbeat_flow::{Cursor, LegacyCursor};
 use wingbeat_log::{Access, Log};
-use wingbeat_source::{OpenOptions, Source, SourceSpec};
+use wingbeat_ops::config::Span;
+use wingbeat_source::{OpenOptions, Place, Resume, Source, SourceSpec};
 
-use crate::{config::Config, failure::Failure};
+use crate::{
+    cli::SourceArgs,
+    config::{Config, Flag},
+    failure::Failure,
+};
 
 /// Opens the configured log for reading, also while another process writes to it.
 pub(crate) async fn open_to_read(config: &Config) -> Result<Arc<dyn Log>, Failure> {
@@ -32,14 +40,44 @@ pub(crate) async fn open_to_write(config: &Config) -> Result<Arc<dyn Log>, Failu
     Ok(log)
 }
 
-/// Opens a source where an earlier run has left it.
+/// What the flags of a source set.
+pub(crate) fn source_flags(args: &SourceArgs) -> Vec<Flag> {
+    let mut flags: Vec<Flag> = Vec::new();
+    if let Some(source) = &args.source {
+        flags.push(("source.spec", source.as_str().into(), "--source"));
+    }
+    if let Some(rate) = args.rate {
+        flags.push(("source.rate", rate.into(), "--rate"));
+    }
+    flags
+}
+
+/// How a source is opened, by the configuration.
+pub(crate) fn source_options(config: &Config) -> OpenOptions {
+    let rate = Some(config.source.rate).filter(|rate| *rate > 0.0);
+    OpenOptions { resume: None, rate }
+}
+
+/// Cancels `stop` after a while, where one is given.
+pub(crate) fn stop_after(duration: Option<Span>, stop: CancellationToken) -> JoinHandle<()> {
+    tokio::spawn(async move {
+        match duration {
+            Some(duration) => tokio::time::sleep(duration.0).await,
+            None => std::future::pending().await,
+        }
+        stop.cancel();
+    })
+}
+
+/// Opens a source where an earlier run has left it, or else where a replaced service has.
 pub(crate) async fn open_source(
     log: &dyn Log,
     spec: &SourceSpec,
-    rate: Option<f64>,
+    options: &OpenOptions,
+    legacy: Option<&LegacyCursor>,
 ) -> Result<(Box<dyn Source>, Cursor), Failure> {
     let open = async |resume| {
-        let (spec, options) = (spec.clone(), OpenOptions { resume, rate });
+        let (spec, options) = (spec.clone(), OpenOptions { resume, ..options.clone() });
         let opened =
             tokio::task::spawn_blocking(move || wingbeat_source::open(&spec, &options)).await;
         match opened {
@@ -49,7 +87,14 @@ pub(crate) async fn open_source(
     };
     let source = open(None).await?;
     let cursor = Cursor::find(log, source.description()).await?;
-    match cursor.resume() {
+    let mut resume = cursor.resume();
+    if let (None, Some(legacy)) = (&resume, legacy)
+        && let Some(sequence) = legacy.read(log).await?
+    {
+        let place = Place { host: legacy.host.clone(), cursor: sequence, time_us: 0 };
+        resume = Some(Resume { position: 0, places: vec![place] });
+    }
+    match resume {
         None => Ok((source, cursor)),
         Some(resume) => {
             drop(source);

@@ -13,7 +13,7 @@ use wingbeat_ops::{logging, shutdown};
 use wingbeat_source::SourceSpec;
 use wingbeat_web::{Hub, Server, SourceState, SourceStatus, Sources, Streams};
 
-use super::{open_source, open_to_write};
+use super::{open_source, open_to_write, source_options};
 use crate::{
     cli::{Global, Up},
     config::{self, Config, Flag},
@@ -42,13 +42,7 @@ pub(crate) async fn run(global: &Global, args: &Up) -> Result<(), Failure> {
 }
 
 fn flags(args: &Up) -> Vec<Flag> {
-    let mut flags: Vec<Flag> = Vec::new();
-    if let Some(source) = &args.source.source {
-        flags.push(("source.spec", source.as_str().into(), "--source"));
-    }
-    if let Some(rate) = args.source.rate {
-        flags.push(("source.rate", rate.into(), "--rate"));
-    }
+    let mut flags = super::source_flags(&args.source);
     if let Some(host) = args.host {
         flags.push(("web.host", host.to_string().into(), "--host"));
     }
@@ -78,8 +72,7 @@ async fn run_on(
 ) -> Result<(), Failure> {
     let pack = config.pack();
     let server = Server::bind(&config.web).await?;
-    let rate = Some(config.source.rate).filter(|rate| *rate > 0.0);
-    let (source, cursor) = open_source(&**log, spec, rate).await?;
+    let (source, cursor) = open_source(&**log, spec, &source_options(config), None).await?;
     let description = source.description().clone();
     let resumed = cursor.resume();
     let (status, watched) = watch::channel(SourceStatus {

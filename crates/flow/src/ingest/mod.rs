@@ -13,12 +13,11 @@ use std::{
     time::Duration,
 };
 
-use serde::{Deserialize, Serialize};
-use tokio::time::Instant;
+use tokio::{sync::watch, time::Instant};
 use tokio_util::sync::CancellationToken;
-use wingbeat_log::{Bucket, Log, LogError, PubAck};
+use wingbeat_log::{Log, PubAck};
 use wingbeat_record::{DeadCause, MessageId, Outcome, Reason, Record, Subject, Time, name};
-use wingbeat_source::{Content, Description, Item, Place, Resume, Source};
+use wingbeat_source::{Connection, Content, Item, Place, Source};
 use wingbeat_stage::Verdict;
 
 use crate::{
@@ -29,136 +28,50 @@ use crate::{
     pack::IngestSpec,
 };
 
+mod cursor;
+
+pub(crate) use cursor::saved_places;
+pub use cursor::{Cursor, LegacyCursor, SavedPlace};
+
 /// The name of the ingest's books.
 pub(crate) const NAME: &str = "ingest";
-/// The bucket of the sources' places.
-pub(crate) const BUCKET: &str = "wingbeat-cursors";
 /// How often a source that is held back looks whether it may go on.
 const BACKLOG_POLL: Duration = Duration::from_millis(20);
 
-/// A source's place, as it is saved.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SavedPlace {
-    /// The source, as it was asked for.
-    pub spec: String,
-    /// What its records carry in the header `Wingbeat-Source`.
-    pub source: String,
-    /// Everything up to here is settled.
-    pub position: u64,
-    /// How far each host was read, for sources that have hosts.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+/// What an ingest has done and seen, for health and metrics. It is up to date after each batch.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct IngestStatus {
+    /// What the source counts.
+    pub counters: Vec<(&'static str, u64)>,
+    /// How far each host was read.
     pub places: Vec<Place>,
-    /// How it was settled.
-    pub counts: Counts,
-    /// When this was written.
-    pub saved_at: Time,
-}
-
-/// Where a source begins: the place that an earlier run has saved.
-pub struct Cursor {
-    bucket: Arc<dyn Bucket>,
-    key: String,
-    revision: u64,
-    saved: SavedPlace,
-}
-
-impl Cursor {
-    /// Looks up where the source of that description was left.
-    pub async fn find(log: &dyn Log, description: &Description) -> Result<Self, FlowError> {
-        let bucket = log.bucket(BUCKET).await?;
-        // A source whose positions mean nothing after a restart starts anew, under a name of its
-        // own, so that its positions are not taken for those of the run before.
-        let identity = match &description.fingerprint {
-            Some(fingerprint) => fingerprint.clone(),
-            None => format!("{} {} {}", description.spec, Time::now(), std::process::id()),
-        };
-        let digest = MessageId::from_content(identity.as_bytes());
-        let digest = digest.as_str().trim_start_matches("sha256:");
-        let source = format!("{}:{}", description.kind, &digest[..16]);
-        let key = format!("{NAME}.{}.{}", description.kind, &digest[..16]);
-        let (saved, revision) = match bucket.get(&key).await? {
-            None => {
-                let fresh = SavedPlace {
-                    spec: description.spec.clone(),
-                    source,
-                    position: 0,
-                    places: Vec::new(),
-                    counts: Counts::default(),
-                    saved_at: Time::now(),
-                };
-                (fresh, 0)
-            }
-            Some(entry) => {
-                let saved = serde_json::from_slice(&entry.value).map_err(|error| {
-                    // Going on from the start, or from now, would be a silent loss or a flood.
-                    FlowError::Stored {
-                        what: format!("the saved place of `{}`", description.spec),
-                        problem: format!(
-                            "{error}; remove the key `{key}` of bucket `{BUCKET}` to start over"
-                        ),
-                    }
-                })?;
-                (saved, entry.revision)
-            }
-        };
-        Ok(Self { bucket, key, revision, saved })
-    }
-
-    /// Where to go on; `None` where the source is new.
-    pub fn resume(&self) -> Option<Resume> {
-        let SavedPlace { position, places, .. } = &self.saved;
-        (self.revision > 0).then(|| Resume { position: *position, places: places.clone() })
-    }
-
-    async fn save(
-        &mut self,
-        position: u64,
-        places: &[Place],
-        counts: &Counts,
-    ) -> Result<(), FlowError> {
-        self.saved.places = places.to_vec();
-        self.saved.position = self.saved.position.max(position);
-        self.saved.counts = counts.clone();
-        self.saved.saved_at = Time::now();
-        let json = serde_json::to_vec(&self.saved).map_err(|error| FlowError::Stored {
-            what: "a source's place".to_owned(),
-            problem: error.to_string(),
-        })?;
-        match self.bucket.update(&self.key, json.into(), self.revision).await {
-            Ok(revision) => self.revision = revision,
-            Err(error @ LogError::WrongRevision { .. }) => {
-                return Err(FlowError::Pack(format!(
-                    "another process reads `{}` into the same log: {error}",
-                    self.saved.spec
-                )));
-            }
-            Err(error) => return Err(error.into()),
-        }
-        Ok(())
-    }
-}
-
-/// All saved places of a log, by key.
-pub(crate) async fn saved_places(log: &dyn Log) -> Result<Vec<SavedPlace>, FlowError> {
-    let bucket = log.bucket(BUCKET).await?;
-    let mut places = Vec::new();
-    for key in bucket.keys().await? {
-        if let Some(entry) = bucket.get(&key).await? {
-            let place =
-                serde_json::from_slice(&entry.value).map_err(|error| FlowError::Stored {
-                    what: format!("the key `{key}` of bucket `{BUCKET}`"),
-                    problem: error.to_string(),
-                })?;
-            places.push(place);
-        }
-    }
-    Ok(places)
+    /// Posts that this run has published.
+    pub posts: u64,
+    /// Other events that this run has published.
+    pub events: u64,
+    /// Gaps that this run has reported.
+    pub gaps: u64,
+    /// When the last batch was settled.
+    pub settled_at: Option<Time>,
 }
 
 /// A source that is ready to be read into the log.
 pub struct Ingest {
     source: Box<dyn Source>,
     settler: Settler,
+}
+
+/// What an item is, for the counts of the status.
+const POST: &str = "post";
+/// The kind of an event that says that something may have been missed.
+const GAP: &str = "gap";
+
+fn kind_of(content: &Content) -> Option<&'static str> {
+    match content {
+        Content::Post(_) => Some(POST),
+        Content::Event(event) => Some(event.kind),
+        Content::Filtered(_) | Content::Dead { .. } => None,
+    }
 }
 
 /// The stages that posts go through before they are published, and the threads that run them.
@@ -196,6 +109,10 @@ struct Settler {
     /// What of it has come again.
     claimed: HashSet<(Arc<str>, u64)>,
     saved: Instant,
+    /// Items since then.
+    unsaved_items: u64,
+    legacy: Option<LegacyCursor>,
+    status: watch::Sender<IngestStatus>,
 }
 
 impl Ingest {
@@ -229,8 +146,26 @@ impl Ingest {
             books: Books::restore(NAME, total),
             stream: stream.to_owned(),
             saved: Instant::now(),
+            unsaved_items: 0,
+            legacy: None,
+            status: watch::channel(IngestStatus::default()).0,
         };
         Ok(Self { source, settler })
+    }
+
+    /// Also writes the cursor where the replaced services keep theirs.
+    pub fn keep_legacy_cursor(&mut self, cursor: LegacyCursor) {
+        self.settler.legacy = Some(cursor);
+    }
+
+    /// What it has done and seen.
+    pub fn status(&self) -> watch::Receiver<IngestStatus> {
+        self.settler.status.subscribe()
+    }
+
+    /// How the source's connection is, where it has one.
+    pub fn connection(&self) -> Option<watch::Receiver<Connection>> {
+        self.source.connection()
     }
 
     /// The ingest's books.
@@ -261,10 +196,15 @@ impl Ingest {
                     continue;
                 }
             };
-            let Some(items) = items else { return Ok(true) };
+            let Some(mut items) = items else { return Ok(true) };
+            let is_end = fill(&mut *self.source, &settler.spec, &mut items).await?;
             settler.settle(items, self.source.places()).await?;
-            if settler.saved.elapsed() >= settler.spec.save_every.0 {
+            settler.status.send_modify(|status| status.counters = self.source.counters());
+            if settler.is_to_be_saved() {
                 settler.save().await?;
+            }
+            if is_end {
+                return Ok(true);
             }
             tokio::select! {
                 () = stop.cancelled() => return Ok(false),
@@ -274,14 +214,46 @@ impl Ingest {
     }
 }
 
+/// Waits until a batch is full, for as long as that may take. True where the source has ended.
+async fn fill(
+    source: &mut dyn Source,
+    spec: &IngestSpec,
+    items: &mut Vec<Item>,
+) -> Result<bool, FlowError> {
+    let deadline = Instant::now() + Duration::from_millis(spec.batch_timeout_ms);
+    while items.len() < spec.batch && spec.batch_timeout_ms > 0 {
+        match tokio::time::timeout_at(deadline, source.next(spec.batch - items.len())).await {
+            Ok(more) => match more? {
+                Some(more) => items.extend(more),
+                None => return Ok(true),
+            },
+            Err(_) => break,
+        }
+    }
+    Ok(false)
+}
+
 impl Settler {
+    fn is_to_be_saved(&self) -> bool {
+        let IngestSpec { save_items, save_every, .. } = &self.spec;
+        self.saved.elapsed() >= save_every.0
+            || (*save_items > 0 && self.unsaved_items >= *save_items)
+    }
+
     fn is_unsaved(&self) -> bool {
         self.position > self.cursor.saved.position
     }
 
     async fn save(&mut self) -> Result<(), FlowError> {
         self.saved = Instant::now();
-        self.cursor.save(self.position, &self.places, &self.counts).await
+        self.unsaved_items = 0;
+        self.cursor.save(self.position, &self.places, &self.counts).await?;
+        if let Some(legacy) = &self.legacy
+            && let Some(place) = self.places.iter().find(|place| place.host == legacy.host)
+        {
+            legacy.write(&*self.log, place.cursor).await?;
+        }
+        Ok(())
     }
 
     /// Back-pressure: waits while the flows are far behind.
@@ -302,6 +274,7 @@ impl Settler {
         let mut outcomes = Vec::with_capacity(items.len());
         let (mut published, mut records) = (Vec::new(), Vec::new());
         let mut position = self.position;
+        let kinds: Vec<_> = items.iter().map(|item| kind_of(&item.content)).collect();
         let judgements = self.judge(&items).await?;
         for (item, judgement) in items.into_iter().zip(judgements) {
             position = position.max(item.position);
@@ -336,8 +309,28 @@ impl Settler {
         // Only now: what could not be published must be read again.
         self.position = position;
         self.places = places;
+        self.unsaved_items += outcomes.len() as u64;
+        self.note(&kinds, &outcomes);
         self.book(tickets, &outcomes);
         Ok(())
+    }
+
+    fn note(&self, kinds: &[Option<&'static str>], outcomes: &[Outcome]) {
+        self.status.send_modify(|status| {
+            status.places.clone_from(&self.places);
+            status.settled_at = Some(Time::now());
+            let emitted = kinds.iter().zip(outcomes).filter(|(_, o)| **o == Outcome::Emitted);
+            for (kind, _) in emitted {
+                match kind {
+                    Some(POST) => status.posts += 1,
+                    Some(kind) => {
+                        status.events += 1;
+                        status.gaps += u64::from(*kind == GAP);
+                    }
+                    None => {}
+                }
+            }
+        });
     }
 
     fn book(&mut self, tickets: Vec<Ticket>, outcomes: &[Outcome]) {

@@ -1,0 +1,120 @@
+//! `wingbeat ingest` in the place of `nats-firehose-ingest`.
+
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+mod support;
+
+use serde_json::{Value, json};
+use support::{Home, Running};
+
+fn post(number: usize, text: &str) -> String {
+    let post = json!({
+        "uri": format!("at://did:plc:a/app.bsky.feed.post/{number}"), "cid": format!("c{number}"),
+        "author": "did:plc:a", "text": text, "created_at": null,
+    });
+    post.to_string() + "\n"
+}
+
+/// Waits until the service says that a condition holds.
+fn wait_for(service: &Running, path: &str, holds: impl Fn(&Value) -> bool) -> Value {
+    loop {
+        let (_, body) = service.get_text(path);
+        let value = serde_json::from_str(&body).unwrap();
+        if holds(&value) {
+            return value;
+        }
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn names_filters_health_and_metrics_are_those_of_the_replaced_service() {
+    let home = Home::new();
+    let texts = ["long enough to pass", "short", "", "another one that is let through"];
+    let posts: String = texts.iter().enumerate().map(|(n, text)| post(n, text)).collect();
+    home.write("posts.jsonl", posts);
+    let service = home.ingest(
+        &["--source", "file:posts.jsonl"],
+        &[
+            ("SERVICE_NAME", "my-ingest"),
+            ("NATS_STREAM", "my-posts"),
+            ("NATS_SUBJECT", "my.posts"),
+            ("MIN_TEXT_LENGTH", "6"),
+            ("ENABLE_TEXT_FILTERING", "True"),
+            ("METRICS_ENABLED", "true"),
+            ("BATCH_SIZE", "3"),
+            ("BATCH_TIMEOUT_MS", "50"),
+        ],
+    );
+    let details = wait_for(&service, "/health/detailed", |details| {
+        details["components"]["firehose"]["stats"]["messages_processed"] == 4
+    });
+    assert_eq!(service.get("/health"), json!({"status": "ok", "service": "my-ingest"}));
+    let filter = &details["components"]["filters"]["stats"]["post_filter"];
+    assert_eq!((&filter["accepted"], &filter["rejected"]), (&json!(2), &json!(2)));
+    assert_eq!(filter["rejection_reasons"], json!({"no_text": 1, "too_short": 1}));
+    assert_eq!(filter["filters_enabled"]["min_text_length"], 6);
+    assert_eq!(details["service_stats"]["posts_published"], 2);
+    assert_eq!(details["components"]["nats"]["stats"]["success_rate"], 1.0);
+    let (status, metrics) = service.get_text("/metrics");
+    assert_eq!(status, 200);
+    for line in [
+        "nats_firehose_operations_total 2",
+        "nats_firehose_posts_published_total 2",
+        "nats_firehose_publish_errors_total 0",
+        "firehose_messages_per_second 0",
+        "firehose_events_per_second 0",
+        "nats_connected 1",
+        "firehose_cursor 0",
+        "firehose_ops_queue_size 0",
+        "wingbeat_books_imbalance{flow=\"ingest\"} 0",
+    ] {
+        assert!(metrics.lines().any(|found| found == line), "{line} is not in\n{metrics}");
+    }
+    // A source that has ended brings nothing any more.
+    let (status, ready) = service.get_text("/ready");
+    assert_eq!((status, ready.contains("\"ready\":false")), (503, true));
+    assert_eq!(service.get_text("/docs").0, 404);
+    service.signal("TERM");
+    let ended = service.wait();
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    // Every line of the log is JSON, and says which service it is from.
+    let lines = ended.stderr.lines().filter(|line| line.starts_with('{'));
+    let said: Vec<Value> = lines.map(|line| serde_json::from_str(line).unwrap()).collect();
+    for message in ["starting_service", "service_exited"] {
+        let line = said.iter().find(|line| line["message"] == message).unwrap();
+        assert_eq!((&line["service"], &line["level"]), (&json!("my-ingest"), &json!("INFO")));
+    }
+    let stored = home.run(&["streams", "tail", "my-posts"]).ok().json_lines();
+    assert_eq!(stored.len(), 2);
+    assert_eq!(stored[0]["subject"], "my.posts.posts");
+    let keys: Vec<&String> = stored[0]["payload"].as_object().unwrap().keys().collect();
+    assert_eq!(keys, ["uri", "cid", "author", "text", "created_at"]);
+    assert!(stored[0]["headers"]["Wingbeat-Correlation-Id"].is_string());
+}
+
+#[test]
+fn metrics_can_be_switched_off_and_filters_too() {
+    let home = Home::new();
+    home.write("posts.jsonl", post(1, "") + &post(2, "x"));
+    let environment = [("METRICS_ENABLED", "false"), ("ENABLE_TEXT_FILTERING", "false")];
+    let service = home.ingest(&["--source", "file:posts.jsonl"], &environment);
+    wait_for(&service, "/health/detailed", |d| d["service_stats"]["posts_published"] == 2);
+    assert_eq!(service.get_text("/metrics").0, 404);
+    service.signal("INT");
+    assert_eq!(service.wait().code, Some(0));
+}
+
+#[test]
+fn wrong_settings_are_refused_with_the_variable_named() {
+    let home = Home::new();
+    for (name, value) in
+        [("HEALTH_CHECK_PORT", "http"), ("MIN_TEXT_LENGTH", "ten"), ("NATS_SUBJECT", "a b")]
+    {
+        let mut command = home.command(&["ingest", "--source", "simulator"]);
+        let ran = command.env(name, value).output().unwrap();
+        let stderr = String::from_utf8_lossy(&ran.stderr).into_owned();
+        assert_eq!(ran.status.code(), Some(78), "{name}: {stderr}");
+        assert!(stderr.contains(value), "{name}: {stderr}");
+    }
+}
