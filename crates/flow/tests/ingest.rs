@@ -171,3 +171,38 @@ async fn i4_stages_of_the_ingest_leave_posts_out_with_a_reason_or_tag_them() {
     assert_eq!((&letter.original[..], letter.stage.as_str()), (&b"no JSON"[..], "post"));
     assert_eq!(audit_lines(&log, &pack).await, [""; 0]);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn i5_what_lies_in_a_gap_and_was_published_but_not_booked_is_booked() {
+    let directory = tempfile::tempdir().unwrap();
+    let pack = pack("[ingest]\nbatch = 5\nsave_every = \"1h\"\n");
+    let log = open(directory.path(), &pack).await;
+    let lost: Vec<Content> = (0..1_000).map(|n| post_item(n % 9, n)).collect();
+    let first = ingest(&log, &pack, &lost).await;
+    let books = first.books();
+    let running = tokio::spawn(first.run(CancellationToken::new()));
+    // Given up before the place is saved, as by a kill; the end of the source would save it.
+    while books.counts().emitted < 5 && !running.is_finished() {
+        tokio::task::yield_now().await;
+    }
+    running.abort();
+    let was_saved = running.await.is_ok();
+    log.close().await.unwrap();
+    let log = open(directory.path(), &pack).await;
+    let published = read_all(&log, "in").await.len();
+    let gap = Content::Event(Event {
+        kind: "gap",
+        payload: Bytes::from_static(b"{\"kind\":\"gap\"}"),
+        id: MessageId::new("gap:1"),
+    });
+    assert!(!was_saved, "it was too fast to be given up");
+    // Positions grow: those of the second run lie behind those of the first.
+    let mut contents = vec![Content::Filtered(Reason::new("other_collection")); lost.len()];
+    contents.extend([gap, post_item(1, 100)]);
+    let second = ingest(&log, &pack, &contents).await;
+    let books = second.books();
+    second.run(CancellationToken::new()).await.unwrap();
+    assert!((5..1_000).contains(&published), "{published}");
+    assert_eq!(books.counts().emitted, published as u64 + 2);
+    assert_eq!(audit_lines(&log, &pack).await, [""; 0]);
+}

@@ -238,6 +238,12 @@ pub(crate) enum Streams {
     },
     /// Print records, one JSON object a line
     Tail(Tail),
+    /// List the intervals of which the source can't prove that it saw everything
+    Gaps {
+        /// How the list is printed
+        #[arg(long, value_enum, default_value_t)]
+        format: Format,
+    },
 }
 
 /// `streams tail`.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use wingbeat_log::{Bucket, Log, LogError};
-use wingbeat_record::{MessageId, Time};
+use wingbeat_record::{Headers, MessageId, Time, name};
 use wingbeat_source::{Description, Place, Resume};
 
 use super::NAME;
@@ -61,7 +61,8 @@ impl Cursor {
                     position: 0,
                     places: Vec::new(),
                     counts: Counts::default(),
-                    saved_at: Time::now(),
+                    // Never: whatever an earlier run has published is not booked.
+                    saved_at: Time::from_micros(0),
                 };
                 (fresh, 0)
             }
@@ -179,4 +180,11 @@ impl LegacyCursor {
         bucket.put(&self.key, sequence.to_string().into()).await?;
         Ok(())
     }
+}
+
+/// Whether the ingest has published a record for that source. Outputs and dead letters of flows
+/// carry a source's name too, but they also say which flow they are from.
+pub(super) fn is_of(source: &str, headers: &Headers) -> bool {
+    headers.get(name::SOURCE) == Some(source)
+        && headers.get(name::FLOW).is_none_or(|flow| flow == NAME)
 }

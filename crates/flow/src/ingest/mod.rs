@@ -7,11 +7,7 @@
 //! again, recognised by its message id, and counted as what it is: the same item, not a
 //! duplicate.
 
-use std::{
-    collections::{HashMap, HashSet},
-    sync::Arc,
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use tokio::{sync::watch, time::Instant};
 use tokio_util::sync::CancellationToken;
@@ -29,9 +25,11 @@ use crate::{
 };
 
 mod cursor;
+mod unbooked;
 
 pub(crate) use cursor::saved_places;
 pub use cursor::{Cursor, LegacyCursor, SavedPlace};
+use unbooked::Unbooked;
 
 /// The name of the ingest's books.
 pub(crate) const NAME: &str = "ingest";
@@ -102,12 +100,7 @@ struct Settler {
     counts: Counts,
     position: u64,
     places: Vec<Place>,
-    /// What the run before had booked, and how far each stream reached when this one began: what
-    /// lies between was published, but not booked.
-    resumed_at: u64,
-    before: HashMap<Arc<str>, u64>,
-    /// What of it has come again.
-    claimed: HashSet<(Arc<str>, u64)>,
+    unbooked: Unbooked,
     saved: Instant,
     /// Items since then.
     unsaved_items: u64,
@@ -130,12 +123,9 @@ impl Ingest {
         for place in saved_places(&*log).await? {
             total.add(&place.counts);
         }
-        let before =
-            log.streams().await?.into_iter().map(|info| (Arc::from(info.config.name), info.last));
+        let unbooked = Unbooked::open(&*log, &cursor.saved).await?;
         let settler = Settler {
-            resumed_at: cursor.saved.position,
-            before: before.collect(),
-            claimed: HashSet::new(),
+            unbooked,
             spec: spec.clone(),
             stages,
             log,
@@ -312,6 +302,12 @@ impl Settler {
         self.unsaved_items += outcomes.len() as u64;
         self.note(&kinds, &outcomes);
         self.book(tickets, &outcomes);
+        if kinds.contains(&Some(GAP)) {
+            // What lies in the gap does not come again.
+            let outcomes = self.unbooked.claim_rest(&*self.log).await?;
+            let tickets = self.books.receive(outcomes.len());
+            self.book(tickets, &outcomes);
+        }
         Ok(())
     }
 
@@ -450,10 +446,7 @@ impl Settler {
         let is_in_place = there.get(name::POSITION) == record.headers.get(name::POSITION);
         // A host sends an event again after a restart, and then it has another position. The
         // first that comes is the one that was not booked; more are duplicates.
-        let position = there.get(name::POSITION).and_then(|position| position.parse().ok());
-        let is_unbooked = position.is_some_and(|position: u64| position > self.resumed_at)
-            && self.before.get(&*ack.stream).is_some_and(|last| ack.sequence <= *last);
-        let is_claimed = is_unbooked && self.claimed.insert((ack.stream.clone(), ack.sequence));
+        let is_claimed = self.unbooked.claim(there, ack);
         Ok(is_in_place || is_claimed)
     }
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use base64::prelude::{BASE64_STANDARD as BASE64, Engine as _};
 use serde_json::{Value, json};
+use wingbeat_flow::{FlowError, Pack};
 use wingbeat_log::{ConsumerInfo, LogError, Start, Stored, StreamInfo};
 use wingbeat_ops::{config::Span, logging, shutdown};
 use wingbeat_record::{SubjectFilter, Time};
@@ -31,6 +32,43 @@ pub(crate) async fn run(global: &Global, command: &Streams) -> Result<(), Failur
             show(&info, &log.consumers(stream).await?, *format)
         }
         Streams::Tail(args) => tail(&*log, args).await,
+        Streams::Gaps { format } => gaps(&*log, &config.pack(), *format).await,
+    }
+}
+
+/// The events of the kind `gap`.
+async fn gaps(log: &dyn wingbeat_log::Log, pack: &Pack, format: Format) -> Result<(), Failure> {
+    let events = &pack.ingest.events;
+    let stream = pack.stream_of("ingest.events", events.filter())?;
+    let subject = events.fill(|_| Some("gap")).map_err(FlowError::from)?;
+    let mut reader = log.read(&stream, Start::First, &[subject.into()]).await?;
+    let head = ["reported", "host", "from", "to", "reason"];
+    let mut rows = vec![head.map(str::to_owned).to_vec()];
+    loop {
+        let records = reader.next(READ_MAX, Duration::ZERO).await?;
+        if records.is_empty() {
+            break;
+        }
+        for stored in &records {
+            if format == Format::Json {
+                print_json(&record_json(stored))?;
+                continue;
+            }
+            let gap: Value = serde_json::from_slice(&stored.record.payload).unwrap_or(Value::Null);
+            let text = |name: &str| match &gap[name] {
+                Value::Null => "-".to_owned(),
+                Value::String(text) => table::plain(text),
+                other => other.to_string(),
+            };
+            let mut row = vec![stored.time.to_string(), text("host")];
+            row.extend(["from_time", "to_time", "reason"].map(text));
+            rows.push(row);
+        }
+    }
+    match (format, rows.len()) {
+        (Format::Json, _) => Ok(()),
+        (Format::Text, 1) => print_line("No gaps: the source has seen everything."),
+        (Format::Text, _) => print_line(table::render(&rows).trim_end()),
     }
 }
 
