@@ -33,6 +33,10 @@ pub struct SourceStatus {
     pub state: SourceState,
     /// Why, where that helps.
     pub message: Option<String>,
+    /// The host that the posts come from, for sources that have one.
+    pub host: Option<String>,
+    /// How many intervals were reported of which the source can't prove that it saw everything.
+    pub gaps: u64,
 }
 
 /// What a source is doing.
@@ -41,6 +45,10 @@ pub struct SourceStatus {
 pub enum SourceState {
     /// It reads.
     Running,
+    /// It tries to reach a host.
+    Connecting,
+    /// It has lost its host, and tries again.
+    Broken,
     /// It has come to its end.
     Ended,
     /// It was stopped.

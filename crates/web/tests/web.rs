@@ -49,6 +49,8 @@ async fn serve(log: Arc<dyn Log>, directory: tempfile::TempDir) -> Running {
         simulated: true,
         state: SourceState::Running,
         message: None,
+        host: None,
+        gaps: 0,
     };
     let (_, source) = tokio::sync::watch::channel(status);
     let counts = Counts {

@@ -25,7 +25,7 @@ export interface Bucket extends MoodCounts {
 }
 
 /** The states of a source. */
-export type SourceState = 'running' | 'ended' | 'stopped' | 'failed';
+export type SourceState = 'running' | 'connecting' | 'broken' | 'ended' | 'stopped' | 'failed';
 
 /** Where the posts come from. */
 export interface Source {
@@ -35,6 +35,10 @@ export interface Source {
   readonly state: SourceState;
   /** Why it no longer runs. */
   readonly message: string | null;
+  /** The host that the posts come from, for sources that have one. */
+  readonly host: string | null;
+  /** How many intervals were reported of which the source can't prove that it saw everything. */
+  readonly gaps: number;
 }
 
 /** One flow's books: what came in and how it ended. */
@@ -133,7 +137,7 @@ function readTopicCounts(value: unknown): TopicCount[] {
   );
 }
 
-const SOURCE_STATES: readonly string[] = ['running', 'ended', 'stopped', 'failed'];
+const SOURCE_STATES: readonly string[] = ['running', 'connecting', 'broken', 'ended', 'stopped', 'failed'];
 
 function readSource(value: unknown): Source | null {
   const object = asObject(value);
@@ -151,6 +155,8 @@ function readSource(value: unknown): Source | null {
     simulated: object['simulated'] === true,
     state: state as SourceState,
     message: asText(object['message'], MESSAGE_CHARS_MAX),
+    host: asText(object['host'], NAME_CHARS_MAX),
+    gaps: asCount(object['gaps']) ?? 0,
   };
 }
 

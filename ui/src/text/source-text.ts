@@ -10,8 +10,10 @@ export interface SourceLine {
 }
 
 const NAMES: Readonly<Record<string, string>> = {
-  firehose: 'the Bluesky firehose',
+  auto: 'Bluesky',
+  relay: 'the Bluesky firehose',
   jetstream: 'Bluesky\u2019s Jetstream',
+  jetstream1: 'Bluesky\u2019s Jetstream',
   simulator: 'the built-in generator',
   file: 'a file',
 };
@@ -30,7 +32,11 @@ export function sourceLine(source: Source | null): SourceLine {
     case 'running':
       return source.simulated
         ? { tone: 'simulated', lead: 'Simulated posts.', rest: origin }
-        : { tone: 'plain', lead: `Watching ${name}`, rest: source.spec === source.kind ? '' : source.spec };
+        : { tone: 'plain', lead: `Watching ${name}`, rest: place(source) };
+    case 'connecting':
+      return { tone: 'plain', lead: `Connecting to ${source.host ?? name}`, rest: gaps(source) };
+    case 'broken':
+      return trouble(`Lost ${source.host ?? name}, trying again.`, message, gaps(source));
     case 'ended':
       return trouble('The source has ended.', message || 'No new posts will come.', origin);
     case 'stopped':
@@ -40,7 +46,20 @@ export function sourceLine(source: Source | null): SourceLine {
   }
 }
 
+/** Where exactly, and how much may be missing. */
+function place(source: Source): string {
+  const spec = source.spec === source.kind ? '' : source.spec;
+  return [source.host ?? spec, gaps(source)].filter((part) => part !== '').join(' \u00b7 ');
+}
+
+function gaps(source: Source): string {
+  if (source.gaps === 0) {
+    return '';
+  }
+  return source.gaps === 1 ? '1 gap reported' : `${source.gaps} gaps reported`;
+}
+
 function trouble(lead: string, message: string, origin: string): SourceLine {
-  const simulated = origin === '' ? '' : `Its posts were simulated. ${origin}`;
+  const simulated = origin === SIMULATED ? `Its posts were simulated. ${origin}` : origin;
   return { tone: 'trouble', lead, rest: [message, simulated].filter((part) => part !== '').join(' ') };
 }

@@ -123,7 +123,21 @@ describe('the source', () => {
     simulated: false,
     state: 'running',
     message: null,
+    host: null,
+    gaps: 0,
   };
+
+  test('says its host, what it lost, and how much may be missing', () => {
+    const live = { ...running, spec: 'jetstream', host: 'a.example', gaps: 2 };
+    expect(sourceLine(live).rest).toBe('a.example \u00b7 2 gaps reported');
+    const lost = sourceLine({ ...live, state: 'broken', message: 'connection refused', gaps: 1 });
+    expect(lost).toEqual({
+      tone: 'trouble',
+      lead: 'Lost a.example, trying again.',
+      rest: 'connection refused. 1 gap reported',
+    });
+    expect(sourceLine({ ...live, state: 'connecting' }).lead).toBe('Connecting to a.example');
+  });
 
   test('is named', () => {
     expect(sourceLine(running)).toEqual({

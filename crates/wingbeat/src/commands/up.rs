@@ -7,10 +7,10 @@ use tokio::{
     task::{JoinHandle, JoinSet},
 };
 use tokio_util::sync::CancellationToken;
-use wingbeat_flow::{Flow, FlowError, Ingest, Pack, Pipeline, Pool, Stages};
+use wingbeat_flow::{Flow, FlowError, Ingest, IngestStatus, Pack, Pipeline, Pool, Stages};
 use wingbeat_log::{Consumer, Log};
 use wingbeat_ops::{logging, shutdown};
-use wingbeat_source::SourceSpec;
+use wingbeat_source::{Connection, SourceSpec};
 use wingbeat_web::{Hub, Server, SourceState, SourceStatus, Sources, Streams};
 
 use super::{open_source, open_to_write, source_options};
@@ -81,6 +81,8 @@ async fn run_on(
         simulated: description.is_simulated,
         state: SourceState::Running,
         message: None,
+        host: None,
+        gaps: 0,
     });
     let to = pack.stream_of("ingest.to", pack.ingest.to.filter())?;
     let pool = Pool::start(config.threads())
@@ -101,6 +103,7 @@ async fn run_on(
         eprintln!("Going on with {} at position {}.", description.spec, resume.position);
     }
 
+    let watching = tokio::spawn(watch_source(ingest.connection(), ingest.status(), status.clone()));
     let running = Running {
         once: args.once,
         duration: args.source.duration.map(|span| span.0),
@@ -118,6 +121,7 @@ async fn run_on(
     let live = Live::start(&books, address);
     let result = running.run(ingest, flows).await;
     live.finish();
+    watching.abort();
     web_stop.cancel();
     // Browsers that keep their connections open do not keep the program.
     let _ = tokio::time::timeout(Duration::from_secs(2), async { (reading.await, serving.await) })
@@ -125,6 +129,51 @@ async fn run_on(
     let is_balanced = summary::print(&books, args.format)?;
     result?;
     if is_balanced { Ok(()) } else { Err(Failure::Failed("the books do not balance".to_owned())) }
+}
+
+/// Tells the page what the source's connection does, and how many gaps there are.
+async fn watch_source(
+    mut connection: Option<watch::Receiver<Connection>>,
+    mut ingest: watch::Receiver<IngestStatus>,
+    status: watch::Sender<SourceStatus>,
+) {
+    loop {
+        let gaps = ingest.borrow_and_update().gaps;
+        let now = connection.as_mut().map(|connection| connection.borrow_and_update().clone());
+        status.send_if_modified(|status| {
+            let before = status.clone();
+            status.gaps = gaps;
+            let is_over = !matches!(
+                status.state,
+                SourceState::Running | SourceState::Connecting | SourceState::Broken
+            );
+            if let (Some(now), false) = (now, is_over) {
+                let (state, host, message) = match now {
+                    Connection::Connecting { host } => (SourceState::Connecting, host, None),
+                    Connection::Live { host } => (SourceState::Running, host, None),
+                    Connection::Broken { host, problem } => {
+                        (SourceState::Broken, host, Some(problem))
+                    }
+                };
+                (status.state, status.host, status.message) = (state, Some(host), message);
+            }
+            *status != before
+        });
+        let changed = async {
+            match &mut connection {
+                Some(connection) => connection.changed().await.is_ok(),
+                None => std::future::pending().await,
+            }
+        };
+        // Whatever has ended says nothing new any more.
+        let goes_on = tokio::select! {
+            goes_on = changed => goes_on,
+            changed = ingest.changed() => changed.is_ok(),
+        };
+        if !goes_on {
+            return;
+        }
+    }
 }
 
 async fn open_flows(pool: &Pool, pack: &Pack, log: &Arc<dyn Log>) -> Result<Vec<Flow>, Failure> {
