@@ -14,9 +14,11 @@ pub mod cbor;
 mod cid;
 mod commit;
 mod decode;
+mod did;
 pub mod frame;
 mod json;
 mod post;
+mod signature;
 mod syntax;
 mod tid;
 
@@ -24,11 +26,15 @@ pub use car::{BlockError, Car, CarError};
 pub use cid::{CID_BYTES, CID_TEXT_BYTES, Cid, CidError, Codec};
 pub use commit::{Action, BLOCKS_BYTES_MAX, Commit, OPS_MAX, Op, Ops, RECORD_BYTES_MAX};
 pub use decode::DecodeError;
+pub use did::{DID_DOCUMENT_BYTES_MAX, DidDocument, DidDocumentError};
 pub use frame::{FRAME_BYTES_MAX, Frame, FrameError};
 pub use json::to_json;
 pub use post::{POST_COLLECTION, Post, Reply};
+#[cfg(feature = "sign")]
+pub use signature::SigningKey;
+pub use signature::{Curve, KeyError, PublicKey, SIGNATURE_BYTES, SignatureError};
 pub use syntax::{
-    DID_BYTES_MAX, Did, NSID_BYTES_MAX, Nsid, RECORD_KEY_BYTES_MAX, RecordKey, RecordPath,
-    RecordUri, SyntaxError,
+    DID_BYTES_MAX, Did, HANDLE_BYTES_MAX, Handle, NSID_BYTES_MAX, Nsid, RECORD_KEY_BYTES_MAX,
+    RecordKey, RecordPath, RecordUri, SyntaxError,
 };
 pub use tid::{TID_TEXT_BYTES, Tid, TidError};

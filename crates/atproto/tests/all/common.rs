@@ -1,6 +1,6 @@
 //! What several tests need: recordings that lie beside the checkout, and frames made here.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use wingbeat_atproto::{
     Cid, Codec, car,
@@ -34,6 +34,17 @@ pub(crate) fn recorded_frames() -> Option<Vec<Vec<u8>>> {
         rest = behind;
     }
     Some(frames)
+}
+
+/// The vectors of a JSON file.
+pub(crate) fn read_json(path: &Path) -> Vec<serde_json::Value> {
+    serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
+}
+
+/// The bytes that hexadecimal digits stand for.
+pub(crate) fn unhex(text: &str) -> Vec<u8> {
+    let digits = text.as_bytes().chunks(2);
+    digits.map(|two| u8::from_str_radix(std::str::from_utf8(two).unwrap(), 16).unwrap()).collect()
 }
 
 /// The record of a post.

@@ -10,4 +10,5 @@ mod common;
 mod frames;
 mod hostile;
 mod recording;
+mod signatures;
 mod vectors;
