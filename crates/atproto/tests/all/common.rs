@@ -1,6 +1,9 @@
 //! What several tests need: recordings that lie beside the checkout, and frames made here.
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use wingbeat_atproto::{
     Cid, Codec, car,
@@ -84,4 +87,10 @@ pub(crate) fn commit_payload<'a>(root: Cid, ops: Vec<Value<'a>>, blocks: &'a [u8
         ("ops", Value::Array(ops)),
         ("rebase", Value::Bool(false)),
     ])
+}
+
+/// A CAR of these blocks.
+pub(crate) fn blocks_of(root: Cid, blocks: &BTreeMap<Cid, Vec<u8>>) -> Vec<u8> {
+    let blocks: Vec<_> = blocks.iter().map(|(cid, block)| (*cid, block.as_slice())).collect();
+    car::encode(root, &blocks).unwrap()
 }

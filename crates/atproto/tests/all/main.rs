@@ -9,6 +9,7 @@
 mod common;
 mod frames;
 mod hostile;
+mod mst;
 mod recording;
 mod signatures;
 mod vectors;
