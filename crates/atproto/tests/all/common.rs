@@ -11,6 +11,9 @@ use wingbeat_atproto::{
     frame,
 };
 
+/// A time as servers write it.
+pub(crate) const TIME: &str = "2026-07-04T14:38:09.085Z";
+
 /// A file of the folder `shared`, or `None`, with a word on stderr, where there is none.
 pub(crate) fn shared_file(path: &str) -> Option<PathBuf> {
     let folder = std::env::var_os("WINGBEAT_SHARED").map_or_else(
@@ -81,7 +84,7 @@ pub(crate) fn commit_payload<'a>(root: Cid, ops: Vec<Value<'a>>, blocks: &'a [u8
         ("repo", Value::Text("did:plc:44ybard66vv44zksje25o7dz")),
         ("rev", Value::Text("3mptbypluud2a")),
         ("since", Value::Null),
-        ("time", Value::Text("2026-07-04T14:38:09.085Z")),
+        ("time", Value::Text(TIME)),
         ("commit", Value::Link(root)),
         ("blocks", Value::Bytes(blocks)),
         ("ops", Value::Array(ops)),

@@ -13,3 +13,4 @@ mod mst;
 mod recording;
 mod signatures;
 mod vectors;
+mod verify;
