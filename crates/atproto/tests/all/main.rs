@@ -7,6 +7,7 @@
 )]
 
 mod common;
+mod conformance;
 mod frames;
 mod hostile;
 mod mst;

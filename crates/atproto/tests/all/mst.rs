@@ -42,6 +42,18 @@ fn key_height_vectors() {
     }
 }
 
+#[test]
+fn common_prefix_vectors() {
+    let Some(file) = shared_file("fixtures/interop/mst/common_prefix.json") else { return };
+    let vectors = read_json(&file);
+    assert!(vectors.len() >= 13);
+    for vector in vectors {
+        let bytes = |side: &str| vector[side].as_str().unwrap().as_bytes().to_vec();
+        let length = mst::common_prefix(&bytes("left"), &bytes("right"));
+        assert_eq!(length as u64, vector["len"], "{vector}");
+    }
+}
+
 /// Roots before and after, the nodes of the proof, and that they are enough to undo the commit.
 #[test]
 fn commit_proof_vectors() {
@@ -225,7 +237,7 @@ fn problem(nodes: &[Vec<u8>], key: &str) -> String {
 fn hostile_nodes_are_refused() {
     let low = |number| key_of_layer(number, 0);
     let (a, b) = (low(1), low(2));
-    let shared = mst_prefix(&a, &b);
+    let shared = mst::common_prefix(a.as_bytes(), b.as_bytes());
     let good = node(None, vec![entry(&a, 0, None), entry(&b[shared..], shared as i64, None)]);
     assert_eq!(look_up(std::slice::from_ref(&good), &b), Ok(Some(value(0))));
     assert_eq!(look_up(&[node(None, vec![])], &b), Ok(None));
@@ -284,8 +296,4 @@ fn nodes_that_stand_where_they_cannot_are_refused() {
     assert_eq!(problem(&[leaf, between], &low), "it is the root, and has no key");
     let empty = node(None, vec![]);
     assert_eq!(problem(&[empty.clone(), above(&empty)], &low), "it is empty, and not the root");
-}
-
-fn mst_prefix(left: &str, right: &str) -> usize {
-    left.bytes().zip(right.bytes()).take_while(|(a, b)| a == b).count()
 }
