@@ -7,7 +7,11 @@
 )]
 
 mod common;
+mod conformance;
 mod frames;
 mod hostile;
+mod mst;
 mod recording;
+mod signatures;
 mod vectors;
+mod verify;
