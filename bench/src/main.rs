@@ -5,6 +5,7 @@
 
 mod enrich;
 mod log;
+mod verify;
 
 use std::error::Error;
 
@@ -18,11 +19,16 @@ fn main() {
     let result = match name.as_str() {
         "log" => log::run(argument.as_deref()),
         "enrich" => enrich::run(argument.as_deref()),
+        "verify" => verify::run(argument.as_deref()),
         "all" => log::run(None).and_then(|()| {
+            println!();
+            verify::run(None)?;
             println!();
             enrich::run(None)
         }),
-        _ => Err("usage: wingbeat-bench all | log [DIRECTORY] | enrich [POSTS.jsonl.gz]".into()),
+        _ => Err("usage: wingbeat-bench all | log [DIRECTORY] | enrich [POSTS.jsonl.gz] | \
+                  verify [RECORDING_FOLDER]"
+            .into()),
     };
     if let Err(error) = result {
         eprintln!("{error}");

@@ -75,6 +75,13 @@ pub enum BlockError {
     },
 }
 
+/// The blocks of a CAR, each of which has the name that it claims.
+#[derive(Debug, Clone, Default)]
+pub struct Blocks<'a> {
+    /// By name.
+    sorted: Vec<Block<'a>>,
+}
+
 /// The sections that are still to be read.
 #[derive(Debug, Clone, Copy)]
 struct Sections<'a> {
@@ -140,6 +147,44 @@ impl<'a> Car<'a> {
     pub fn find_verified(&self, cid: &Cid) -> Result<&'a [u8], BlockError> {
         let content = self.find(cid)?.ok_or(BlockError::Missing(*cid))?;
         if cid.names(content) { Ok(content) } else { Err(BlockError::Mismatch(*cid)) }
+    }
+
+    /// All blocks, to be found by their names. Checks the hash of each.
+    pub fn verified(&self) -> Result<Blocks<'a>, BlockError> {
+        let mut sorted = Vec::new();
+        for block in self.blocks() {
+            let block = block?;
+            if !block.cid.names(block.content) {
+                return Err(BlockError::Mismatch(block.cid));
+            }
+            sorted.push(block);
+        }
+        sorted.sort_unstable_by(|a, b| a.cid.cmp(&b.cid));
+        Ok(Blocks { sorted })
+    }
+}
+
+impl<'a> Blocks<'a> {
+    /// None.
+    pub const fn new() -> Self {
+        Self { sorted: Vec::new() }
+    }
+
+    /// Finds a block by its name.
+    pub fn get(&self, cid: &Cid) -> Result<&'a [u8], BlockError> {
+        let found = self.sorted.binary_search_by(|block| block.cid.cmp(cid)).ok();
+        let block = found.and_then(|at| self.sorted.get(at));
+        block.map(|block| block.content).ok_or(BlockError::Missing(*cid))
+    }
+
+    /// How many there are; one that the CAR holds twice counts twice.
+    pub fn len(&self) -> usize {
+        self.sorted.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.sorted.is_empty()
     }
 }
 

@@ -61,6 +61,9 @@ pub struct Op<'a> {
     pub action: Action,
     /// The name of the record's new content. `None` for a deletion, and only for that.
     pub cid: Option<Cid>,
+    /// The name of the record's old content, where it is told. `None` for a creation, and only
+    /// for that, says the specification; older servers don't tell it at all.
+    pub prev: Option<Cid>,
     path: &'a [u8],
 }
 
@@ -183,13 +186,14 @@ impl ExactSizeIterator for Ops<'_> {}
 
 impl<'a> Op<'a> {
     fn read(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
-        let (mut action, mut path, mut cid) = (None, None, None);
+        let (mut action, mut path, mut cid, mut prev) = (None, None, None, None);
         let mut entries = reader.map()?;
         while let Some(key) = entries.next_key(reader)? {
             match key {
                 b"action" => action = Some(Action::read(reader)?),
                 b"path" => path = Some(reader.text_bytes().in_field("path")?),
                 b"cid" => cid = reader.link_or_null().in_field("cid")?,
+                b"prev" => prev = reader.link_or_null().in_field("prev")?,
                 _ => reader.skip()?,
             }
         }
@@ -198,7 +202,7 @@ impl<'a> Op<'a> {
             Action::Delete => None,
             Action::Create | Action::Update => Some(cid.in_field("cid")?),
         };
-        Ok(Self { action, cid, path: path.in_field("path")? })
+        Ok(Self { action, cid, prev, path: path.in_field("path")? })
     }
 
     /// Whether it is about a record of this collection. It is cheap, to pass over what is not
@@ -208,9 +212,14 @@ impl<'a> Op<'a> {
         key.is_some_and(|key| key.first() == Some(&b'/'))
     }
 
+    /// The path as it stands there, which need not be one.
+    pub(crate) fn path_text(&self) -> Result<&'a str, DecodeError> {
+        utf8(self.path, "path")
+    }
+
     /// The place of the record in its repository.
     pub fn path(&self) -> Result<RecordPath<'a>, DecodeError> {
-        RecordPath::parse(utf8(self.path, "path")?).in_field("path")
+        RecordPath::parse(self.path_text()?).in_field("path")
     }
 }
 

@@ -1,12 +1,16 @@
 //! The names of accounts, collections and records, checked and borrowed.
 //!
-//! <https://atproto.com/specs/did>, <https://atproto.com/specs/nsid>,
-//! <https://atproto.com/specs/record-key>, <https://atproto.com/specs/at-uri-scheme>
+//! <https://atproto.com/specs/did>, <https://atproto.com/specs/handle>,
+//! <https://atproto.com/specs/nsid>, <https://atproto.com/specs/record-key>,
+//! <https://atproto.com/specs/at-uri-scheme>
 
 use std::fmt;
 
 /// The longest DID, in bytes.
 pub const DID_BYTES_MAX: usize = 2_048;
+
+/// The longest handle, in bytes: that of a domain name.
+pub const HANDLE_BYTES_MAX: usize = 253;
 
 /// The longest NSID, in bytes: a domain name of 253, a dot, a name of 63.
 pub const NSID_BYTES_MAX: usize = 317;
@@ -31,6 +35,10 @@ pub struct SyntaxError {
 /// An account, such as `did:plc:44ybard66vv44zksje25o7dz`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Did<'a>(&'a str);
+
+/// A name of an account, such as `alice.example`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Handle<'a>(&'a str);
 
 /// A collection, such as `app.bsky.feed.post`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -82,6 +90,31 @@ impl<'a> Did<'a> {
     }
 
     /// The DID as text.
+    pub fn as_str(&self) -> &'a str {
+        self.0
+    }
+}
+
+impl<'a> Handle<'a> {
+    /// Checks and takes a handle.
+    pub fn parse(text: &'a str) -> Result<Self, SyntaxError> {
+        let fail = |problem| Err(SyntaxError { wanted: "a handle", problem });
+        if text.len() > HANDLE_BYTES_MAX {
+            return fail("it is too long");
+        }
+        let Some((_, last)) = text.rsplit_once('.') else {
+            return fail("it has fewer than two segments");
+        };
+        if !text.split('.').all(is_domain_label) {
+            return fail("a segment is not 1 to 63 of A-Z a-z 0-9 -, without - at an end");
+        }
+        if !last.starts_with(|c: char| c.is_ascii_alphabetic()) {
+            return fail("its last segment does not start with a letter");
+        }
+        Ok(Self(text))
+    }
+
+    /// The handle as text.
     pub fn as_str(&self) -> &'a str {
         self.0
     }

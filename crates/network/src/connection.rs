@@ -130,7 +130,7 @@ impl Connection {
         if self.subscription.start.is_outdated {
             let message = "the cursor is older than what is kept: going on with the oldest event";
             let info = self.subscription.info("OutdatedCursor", message);
-            for info in info {
+            if let Some(info) = info {
                 self.socket.send(info).await.map_err(|_| End::Left)?;
             }
         }

@@ -68,7 +68,8 @@ impl Dictionary {
     /// Trains a dictionary from the first events of a network with these options.
     pub(crate) fn train(options: &Options) -> Result<Self, String> {
         let mut world = World::new(options).map_err(|error| error.to_string())?;
-        let events: Vec<_> = (0..TRAINING_EVENTS).map(|_| world.make(None)).collect();
+        let events = (0..TRAINING_EVENTS).map(|_| world.make(None));
+        let events: Vec<_> = events.collect::<Result<_, _>>().map_err(|error| error.to_string())?;
         let views = events.iter().flat_map(|event| &event.views);
         let samples: Vec<String> = views.map(|view: &View| view.v2(0)).collect();
         let bytes = zstd::dict::from_samples(&samples, DICTIONARY_BYTES);

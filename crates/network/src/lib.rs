@@ -20,7 +20,7 @@
 //!
 //! ```text
 //! world ── makes, signs ──> history ──> connection (relay, v1, v2) ──> consumer
-//!   └── mst, repo, records      └──> oracle          └── faults
+//!   └── repo, records, keys      └──> oracle          └── faults
 //! ```
 
 mod chance;
@@ -32,7 +32,6 @@ mod filter;
 mod history;
 mod keys;
 mod maker;
-mod mst;
 mod network;
 mod options;
 mod oracle;

@@ -6,6 +6,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use wingbeat_atproto::write::WriteError;
+
 use crate::{
     event::Event,
     fault::{DoneFault, Faults, Level},
@@ -59,7 +61,10 @@ impl Maker {
     /// Starts the thread. It returns when the events that are to be made ahead are there.
     pub(crate) fn start(self: &Arc<Self>) -> Result<thread::JoinHandle<()>, StartError> {
         let ahead = self.prepared.map_or(0, |prepared| prepared.events);
-        let ahead: Vec<Arc<Event>> = (0..ahead).map(|_| self.make()).collect();
+        let ahead = (0..ahead).map(|_| self.make());
+        let ahead = ahead
+            .collect::<Result<Vec<Arc<Event>>, WriteError>>()
+            .map_err(StartError::Repository)?;
         let maker = Arc::clone(self);
         let thread = thread::Builder::new().name("network-maker".to_owned());
         thread.spawn(move || maker.run(&ahead)).map_err(StartError::Thread)
@@ -91,14 +96,14 @@ impl Maker {
         self.world.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn make(&self) -> Arc<Event> {
+    fn make(&self) -> Result<Arc<Event>, WriteError> {
         let mut world = self.world();
         let n = world.next();
         let fault = self.faults.take(None, n, |fault| fault.level() == Level::Event);
         if let Some(fault) = fault {
             self.faults.done(DoneFault { fault, host: None, n, seq: None, protocol: None });
         }
-        Arc::new(world.make(fault))
+        Ok(Arc::new(world.make(fault)?))
     }
 
     fn run(&self, ahead: &[Arc<Event>]) {
@@ -115,14 +120,22 @@ impl Maker {
             if next >= last {
                 return;
             }
-            self.history.push((next..end).map(|n| match ahead.len() as u64 {
-                0 => (self.make(), 0),
-                len => {
-                    let shift_us = n / len * len * gap_us;
-                    let index = usize::try_from(n % len).unwrap_or(0);
-                    (ahead.get(index).map_or_else(|| self.make(), Arc::clone), shift_us)
+            let happened: Result<Vec<(Arc<Event>, u64)>, WriteError> = (next..end)
+                .map(|n| match ahead.len() as u64 {
+                    0 => Ok((self.make()?, 0)),
+                    len => {
+                        let index = usize::try_from(n % len).unwrap_or(0);
+                        Ok((Arc::clone(&ahead[index]), n / len * len * gap_us))
+                    }
+                })
+                .collect();
+            match happened {
+                Ok(happened) => self.history.push(happened),
+                Err(error) => {
+                    tracing::error!(%error, "no more events can be made");
+                    return;
                 }
-            }));
+            }
             next = end;
         }
     }

@@ -135,6 +135,9 @@ pub enum StartError {
     /// A number that was picked for a key is none. Another seed helps.
     #[error("a number that was picked is no key: {0}. Take another seed")]
     Key(String),
+    /// An account's repository can't be written.
+    #[error("a repository can't be written: {0}")]
+    Repository(wingbeat_atproto::write::WriteError),
     /// The simulator of texts can't be had.
     #[error("no texts can be made: {0}")]
     Texts(String),

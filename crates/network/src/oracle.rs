@@ -35,7 +35,7 @@ impl Event {
     /// Appends its JSON lines: one for each operation, or one for an event of another kind.
     pub(crate) fn write_lines(&self, relay_seq: u64, out: &mut String) {
         let mut line = Map::new();
-        let mut set = |line: &mut Map<String, Value>, key: &str, value: Value| {
+        let set = |line: &mut Map<String, Value>, key: &str, value: Value| {
             line.insert(key.to_owned(), value);
         };
         set(&mut line, "n", json!(self.n));

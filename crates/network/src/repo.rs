@@ -1,21 +1,19 @@
 //! A repository with signed commits. <https://atproto.com/specs/repository>,
 //! <https://atproto.com/specs/sync>
 
-use std::{collections::BTreeMap, sync::Arc};
-
-use bytes::Bytes;
-use wingbeat_atproto::{Action, Cid, Codec, Tid, cbor::Value};
-
-use crate::{
-    keys::SigningKey,
-    mst::{Blocks, Tree},
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::Arc,
 };
 
-/// The version of the repository format.
-const VERSION: i64 = 3;
+use bytes::Bytes;
+use wingbeat_atproto::{
+    Action, Cid, Codec, CommitObject, Did, RepoState, SigningKey, Tid, car, mst::Tree,
+    write::WriteError,
+};
 
 /// A repository.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct Repo {
     did: Arc<str>,
     key: SigningKey,
@@ -25,11 +23,10 @@ pub(crate) struct Repo {
 /// All that a commit changes.
 #[derive(Debug, Clone)]
 struct State {
-    tree: Tree,
+    tree: Tree<'static>,
     records: BTreeMap<Arc<str>, (Cid, Bytes)>,
-    rev: Tid,
-    commit: Cid,
-    commit_block: Bytes,
+    last: RepoState,
+    commit_block: Vec<u8>,
 }
 
 /// A record that is to be written. No content: it is to be deleted.
@@ -64,10 +61,10 @@ pub(crate) struct SignedCommit {
 }
 
 /// What is wrong with a commit, on purpose. The repository stays as it was before it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum CommitFlaw {
-    /// A bit of the signature is another one.
-    Signature,
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum CommitFlaw<'a> {
+    /// This key signs it, which is not the account's.
+    SignedBy(&'a SigningKey),
     /// It is made as if the last commit had not been: its revision goes back, and what it says
     /// was before is not what was.
     Fork,
@@ -78,23 +75,22 @@ const FORK_BACK_MICROS: u64 = 1_000_000;
 
 impl Repo {
     /// A repository without records, with its first commit.
-    pub(crate) fn new(did: Arc<str>, key: SigningKey, rev: Tid) -> Self {
-        let tree = Tree::empty();
-        let (commit, commit_block) = sign(&did, &key, tree.root(), rev, None);
-        let state = State { tree, records: BTreeMap::new(), rev, commit, commit_block };
-        Self { did, key, state }
+    pub(crate) fn new(did: Arc<str>, key: SigningKey, rev: Tid) -> Result<Self, WriteError> {
+        let mut tree = Tree::new();
+        let data = tree.root();
+        let commit_block = CommitObject::sign(&Did::parse(&did)?, rev, data, &key)?;
+        let last = RepoState { rev, data };
+        let state = State { tree, records: BTreeMap::new(), last, commit_block };
+        Ok(Self { did, key, state })
     }
 
     pub(crate) fn did(&self) -> &Arc<str> {
         &self.did
     }
 
-    pub(crate) fn key(&self) -> &SigningKey {
-        &self.key
-    }
-
-    pub(crate) fn rev(&self) -> Tid {
-        self.state.rev
+    /// The public key as DID documents have it: `publicKeyMultibase`.
+    pub(crate) fn key_multibase(&self) -> String {
+        self.key.public().to_multikey()
     }
 
     /// How many records there are.
@@ -111,102 +107,102 @@ impl Repo {
         self.state.records.get(path)
     }
 
-    /// Writes records in one commit.
+    /// Writes records in one commit. No two may have the same path, and what is deleted must be
+    /// there.
     pub(crate) fn commit(
         &mut self,
         writes: Vec<Write>,
         rev: Tid,
-        flaw: Option<CommitFlaw>,
-    ) -> SignedCommit {
+        flaw: Option<CommitFlaw<'_>>,
+    ) -> Result<SignedCommit, WriteError> {
         let before = flaw.map(|_| self.state.clone());
-        let (mut since, mut prev_data) = (self.state.rev, self.state.tree.root());
-        let mut rev = rev;
-        if flaw == Some(CommitFlaw::Fork) {
-            rev = Tid::new(self.state.rev.micros().saturating_sub(FORK_BACK_MICROS), rev.clock());
-            since = Tid::new(rev.micros().saturating_sub(1), rev.clock());
-            prev_data = Cid::of(Codec::Drisl, b"a tree that never was");
-        }
-        let ops: Vec<WrittenOp> = writes.into_iter().map(|write| self.write(write)).collect();
-        let data = self.state.tree.root();
-        let (commit, block) = sign(&self.did, &self.key, data, rev, flaw);
-        let mut blocks = Blocks::default();
-        blocks.add(commit, &block);
-        for op in &ops {
-            self.state.tree.add_proof(&op.path, &mut blocks);
-        }
-        for (cid, record) in ops.iter().filter_map(|op| op.record.as_ref()) {
-            blocks.add(*cid, record);
-        }
-        (self.state.rev, self.state.commit, self.state.commit_block) = (rev, commit, block);
+        let committed = self.try_commit(writes, rev, flaw);
         if let Some(before) = before {
             self.state = before;
         }
-        SignedCommit { rev, since, commit, prev_data, ops, car: blocks.car() }
+        committed
+    }
+
+    fn try_commit(
+        &mut self,
+        writes: Vec<Write>,
+        rev: Tid,
+        flaw: Option<CommitFlaw<'_>>,
+    ) -> Result<SignedCommit, WriteError> {
+        let RepoState { rev: mut since, data: mut prev_data } = self.state.last;
+        let mut rev = rev;
+        if let Some(CommitFlaw::Fork) = flaw {
+            rev = Tid::new(since.micros().saturating_sub(FORK_BACK_MICROS), rev.clock());
+            since = Tid::new(rev.micros().saturating_sub(1), rev.clock());
+            prev_data = Cid::of(Codec::Drisl, b"a tree that never was");
+        }
+        let ops = writes.into_iter().map(|write| self.write(write));
+        let ops = ops.collect::<Result<Vec<WrittenOp>, WriteError>>()?;
+        let data = self.state.tree.root();
+        let key = match flaw {
+            Some(CommitFlaw::SignedBy(stranger)) => stranger,
+            _ => &self.key,
+        };
+        let commit_block = CommitObject::sign(&Did::parse(&self.did)?, rev, data, key)?;
+        let nodes = self.state.tree.proof(ops.iter().map(|op| op.path.as_ref()))?;
+        let records = ops.iter().filter_map(|op| op.record.as_ref());
+        let (commit, car) = encode_car(&commit_block, &nodes, records)?;
+        self.state.last = RepoState { rev, data };
+        self.state.commit_block = commit_block;
+        Ok(SignedCommit { rev, since, commit, prev_data, ops, car })
     }
 
     /// A new commit that no one was told of, and the CAR of its object alone: what a `#sync` says.
-    pub(crate) fn commit_unseen(&mut self, writes: Vec<Write>, rev: Tid) -> Vec<u8> {
-        self.commit(writes, rev, None);
-        let mut blocks = Blocks::default();
-        blocks.add(self.state.commit, &self.state.commit_block);
-        blocks.car()
+    pub(crate) fn commit_unseen(
+        &mut self,
+        writes: Vec<Write>,
+        rev: Tid,
+    ) -> Result<Vec<u8>, WriteError> {
+        self.commit(writes, rev, None)?;
+        Ok(encode_car(&self.state.commit_block, &BTreeMap::new(), [])?.1)
     }
 
     /// The whole repository as a CAR: the commit object, the tree, the records.
-    pub(crate) fn car(&self) -> Vec<u8> {
-        let mut blocks = Blocks::default();
-        blocks.add(self.state.commit, &self.state.commit_block);
-        self.state.tree.add_all(&mut blocks);
-        for (cid, record) in self.state.records.values() {
-            blocks.add(*cid, record);
-        }
-        blocks.car()
+    pub(crate) fn car(&mut self) -> Result<Vec<u8>, WriteError> {
+        let nodes = self.state.tree.nodes();
+        Ok(encode_car(&self.state.commit_block, &nodes, self.state.records.values())?.1)
     }
 
-    fn write(&mut self, Write { path, content }: Write) -> WrittenOp {
+    fn write(&mut self, Write { path, content }: Write) -> Result<WrittenOp, WriteError> {
+        let tree = &mut self.state.tree;
         let record = content.map(|content| (Cid::of(Codec::Drisl, &content), content));
-        let before = match &record {
-            Some((cid, content)) => {
-                self.state.tree.insert(&path, *cid);
-                self.state.records.insert(Arc::clone(&path), (*cid, content.clone()))
+        let (action, prev) = match &record {
+            None => (Action::Delete, Some(tree.remove(&path)?)),
+            Some((cid, _)) if self.state.records.contains_key(&path) => {
+                (Action::Update, Some(tree.replace(&path, *cid)?))
             }
-            None => {
-                self.state.tree.remove(&path);
-                self.state.records.remove(&path)
+            Some((cid, _)) => {
+                tree.insert(&path, *cid)?;
+                (Action::Create, None)
             }
         };
-        let prev = before.map(|(cid, _)| cid);
-        let action = match (&record, prev) {
-            (None, _) => Action::Delete,
-            (Some(_), None) => Action::Create,
-            (Some(_), Some(_)) => Action::Update,
+        match &record {
+            None => self.state.records.remove(&path),
+            Some(record) => self.state.records.insert(Arc::clone(&path), record.clone()),
         };
-        WrittenOp { action, path, record, prev }
+        Ok(WrittenOp { action, path, record, prev })
     }
 }
 
-/// Writes and signs a commit object.
-fn sign(
-    did: &str,
-    key: &SigningKey,
-    data: Cid,
-    rev: Tid,
-    flaw: Option<CommitFlaw>,
-) -> (Cid, Bytes) {
-    let rev = rev.to_string();
-    let mut fields = vec![
-        ("did", Value::Text(did)),
-        ("rev", Value::Text(&rev)),
-        ("data", Value::Link(data)),
-        ("prev", Value::Null),
-        ("version", Value::Integer(VERSION)),
-    ];
-    // Maps of different keys can always be written.
-    let mut signature = key.sign(&Value::Map(fields.clone()).encode().unwrap_or_default());
-    if flaw == Some(CommitFlaw::Signature) {
-        signature[40] ^= 1;
+/// The name of a commit object, and the CAR that it is the root of. Each block is in it once.
+fn encode_car<'a>(
+    commit_block: &[u8],
+    nodes: &BTreeMap<Cid, Vec<u8>>,
+    records: impl IntoIterator<Item = &'a (Cid, Bytes)>,
+) -> Result<(Cid, Vec<u8>), WriteError> {
+    let commit = Cid::of(Codec::Drisl, commit_block);
+    let mut blocks = vec![(commit, commit_block)];
+    blocks.extend(nodes.iter().map(|(cid, node)| (*cid, node.as_slice())));
+    let mut known: HashSet<Cid> = nodes.keys().copied().collect();
+    for (cid, record) in records {
+        if known.insert(*cid) {
+            blocks.push((*cid, record.as_ref()));
+        }
     }
-    fields.push(("sig", Value::Bytes(&signature)));
-    let block = Bytes::from(Value::Map(fields).encode().unwrap_or_default());
-    (Cid::of(Codec::Drisl, &block), block)
+    Ok((commit, car::encode(commit, &blocks)?))
 }

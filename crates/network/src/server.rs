@@ -281,7 +281,7 @@ async fn zstd_dictionary(State(host): State<Host>) -> Answer {
 async fn repo(State(host): State<Host>, Query(parameters): Query<Vec<(String, String)>>) -> Answer {
     let parameters = Parameters(parameters);
     let did = parameters.required("did")?;
-    let world = host.shared.maker.world();
+    let mut world = host.shared.maker.world();
     let found = world.profile(did).zip(world.repo_car(did));
     drop(world);
     let (error, what) = match found {

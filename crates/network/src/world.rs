@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use wingbeat_atproto::{POST_COLLECTION, Tid};
+use wingbeat_atproto::{POST_COLLECTION, SigningKey, Tid, write::WriteError};
 use wingbeat_record::Time;
 
 use crate::{
     chance::Chance,
     event::{Event, Happening},
     fault::Fault,
-    keys::SigningKey,
+    keys::{key_of_account, strangers_key},
     options::{Options, StartError},
     records::{PROFILE, Writer},
     repo::{CommitFlaw, Repo, Write},
@@ -38,6 +38,7 @@ pub(crate) struct World {
     gap_us: u64,
     accounts: Vec<Account>,
     writer: Writer,
+    stranger: SigningKey,
     /// The number of the next event.
     next: u64,
 }
@@ -87,14 +88,15 @@ impl World {
             gap_us: gap_us(options.rate),
             accounts: Vec::with_capacity(options.accounts),
             writer: Writer::new(options.seed)?,
+            stranger: strangers_key(options.seed)?,
             next: 0,
         };
         for index in 0..options.accounts as u64 {
             let did: Arc<str> = did_of(options.seed, index).into();
-            let key = SigningKey::of_account(options.seed, index)?;
+            let key = key_of_account(options.seed, index)?;
             let rev = Tid::new(options.start_micros.saturating_sub(1_000_000), clock_of(index));
             let handle = handle_of(index, 0);
-            let repo = Repo::new(did, key, rev);
+            let repo = Repo::new(did, key, rev).map_err(StartError::Repository)?;
             world.accounts.push(Account {
                 repo,
                 status: Status::Active,
@@ -116,7 +118,7 @@ impl World {
     }
 
     /// The next event, with this fault in it.
-    pub(crate) fn make(&mut self, fault: Option<Fault>) -> Event {
+    pub(crate) fn make(&mut self, fault: Option<Fault>) -> Result<Event, WriteError> {
         let n = self.next;
         self.next += 1;
         let chance = &mut Chance::new(self.options.seed, "event", n);
@@ -125,18 +127,17 @@ impl World {
         let now = Moment { n, micros, rev: Tid::new(micros, clock_of(index as u64)) };
         let mix = self.options.mix;
         let (index, happening) = if let Some(fault) = fault {
-            (index, self.flawed_commit(index, now, fault, chance))
+            (index, self.flawed_commit(index, now, fault, chance)?)
         } else if chance.happens(mix.identities) {
             (index, self.change_handle(index))
         } else if chance.happens(mix.accounts) {
             self.change_status(index, chance)
         } else if chance.happens(mix.syncs) {
-            (index, self.jump(index, now, chance))
+            (index, self.jump(index, now, chance)?)
         } else {
-            (index, self.commit(index, now, chance))
+            (index, self.commit(index, now, chance)?)
         };
-        let did = self.accounts.get(index).map(|account| Arc::clone(account.repo.did()));
-        Event::new(n, &did.unwrap_or_default(), micros, &happening, fault)
+        Ok(Event::new(n, self.accounts[index].repo.did(), micros, &happening, fault))
     }
 
     /// What is known about an account.
@@ -144,7 +145,7 @@ impl World {
         let account = self.accounts.iter().find(|account| **account.repo.did() == *did)?;
         Some(Profile {
             handle: account.handle.clone(),
-            key_multibase: account.repo.key().multibase(),
+            key_multibase: account.repo.key_multibase(),
             status: account.status,
         })
     }
@@ -156,9 +157,9 @@ impl World {
     }
 
     /// A repository as a CAR.
-    pub(crate) fn repo_car(&self, did: &str) -> Option<Vec<u8>> {
-        let account = self.accounts.iter().find(|account| **account.repo.did() == *did)?;
-        Some(account.repo.car())
+    pub(crate) fn repo_car(&mut self, did: &str) -> Option<Vec<u8>> {
+        let account = self.accounts.iter_mut().find(|account| **account.repo.did() == *did)?;
+        account.repo.car().ok()
     }
 
     /// An active account; some are much busier than others.
@@ -166,7 +167,7 @@ impl World {
         for _ in 0..PICKS_MAX {
             let bound = chance.below(self.accounts.len()) + 1;
             let index = chance.below(bound);
-            if self.accounts.get(index).is_some_and(|account| account.status == Status::Active) {
+            if self.accounts[index].status == Status::Active {
                 return index;
             }
         }
@@ -175,9 +176,7 @@ impl World {
     }
 
     fn change_handle(&mut self, index: usize) -> Happening {
-        let Some(account) = self.accounts.get_mut(index) else {
-            return Happening::Identity { handle: String::new() };
-        };
+        let account = &mut self.accounts[index];
         account.handle_changes += 1;
         account.handle = handle_of(index as u64, account.handle_changes);
         Happening::Identity { handle: account.handle.clone() }
@@ -196,9 +195,7 @@ impl World {
             _ if chance.happens(0.3) => (index, Status::Deleted),
             _ => (index, Status::Deactivated),
         };
-        if let Some(account) = self.accounts.get_mut(index) {
-            account.status = status;
-        }
+        self.accounts[index].status = status;
         let (active, status) = match status {
             Status::Active => (true, None),
             Status::Deactivated => (false, Some("deactivated")),
@@ -208,15 +205,25 @@ impl World {
     }
 
     /// A commit that no one hears of, and a `#sync` behind it.
-    fn jump(&mut self, index: usize, now: Moment, chance: &mut Chance) -> Happening {
+    fn jump(
+        &mut self,
+        index: usize,
+        now: Moment,
+        chance: &mut Chance,
+    ) -> Result<Happening, WriteError> {
         let writes = self.creations(index, now, 2, chance);
-        let car = self.accounts.get_mut(index).map(|to| to.repo.commit_unseen(writes, now.rev));
-        Happening::Sync { rev: now.rev.to_string(), car: car.unwrap_or_default() }
+        let car = self.accounts[index].repo.commit_unseen(writes, now.rev)?;
+        Ok(Happening::Sync { rev: now.rev.to_string(), car })
     }
 
-    fn commit(&mut self, index: usize, now: Moment, chance: &mut Chance) -> Happening {
+    fn commit(
+        &mut self,
+        index: usize,
+        now: Moment,
+        chance: &mut Chance,
+    ) -> Result<Happening, WriteError> {
         let mix = self.options.mix;
-        let records = self.accounts.get(index).map_or(0, |account| account.repo.len());
+        let records = self.accounts[index].repo.len();
         let writes = if records >= RECORDS_MAX || records > 0 && chance.happens(mix.deletes) {
             self.deletion(index, chance)
         } else if chance.happens(mix.updates) {
@@ -236,24 +243,21 @@ impl World {
         now: Moment,
         fault: Fault,
         chance: &mut Chance,
-    ) -> Happening {
-        let (flaw, bad_record) = match fault {
-            Fault::Fork => (Some(CommitFlaw::Fork), None),
-            Fault::BadCbor => (None, Some(Writer::post_that_is_no_cbor())),
-            Fault::BadLexicon => (None, Some(Writer::post_against_its_lexicon(now.time()))),
-            _ => (Some(CommitFlaw::Signature), None),
-        };
-        let post_at = |number: u64| -> Tid { Tid::new(now.micros + number, now.rev.clock()) };
-        let mut writes: Vec<Write> = (0..3)
-            .map(|number| {
-                let rkey = post_at(number).to_string();
-                self.write(index, now, POST_COLLECTION, &rkey, chance)
-            })
-            .collect();
-        if let (Some(write), Some(bad)) = (writes.get_mut(1), bad_record) {
-            write.content = Some(bad);
+    ) -> Result<Happening, WriteError> {
+        let mut writes = Vec::with_capacity(3);
+        for number in 0..3 {
+            let rkey = Tid::new(now.micros + number, now.rev.clock()).to_string();
+            writes.push(self.write(index, now, POST_COLLECTION, &rkey, chance));
         }
-        self.write_commit(index, now, writes, flaw)
+        let bad_record = match fault {
+            Fault::BadCbor => Some(Writer::post_that_is_no_cbor()),
+            Fault::BadLexicon => Some(Writer::post_against_its_lexicon(now.time())),
+            _ => None,
+        };
+        if bad_record.is_some() {
+            writes[1].content = bad_record;
+        }
+        self.write_commit(index, now, writes, Some(fault))
     }
 
     fn write_commit(
@@ -261,20 +265,22 @@ impl World {
         index: usize,
         now: Moment,
         writes: Vec<Write>,
-        flaw: Option<CommitFlaw>,
-    ) -> Happening {
-        let Some(account) = self.accounts.get_mut(index) else {
-            return Happening::Identity { handle: String::new() };
+        fault: Option<Fault>,
+    ) -> Result<Happening, WriteError> {
+        let flaw = match fault {
+            Some(Fault::BadSignature) => Some(CommitFlaw::SignedBy(&self.stranger)),
+            Some(Fault::Fork) => Some(CommitFlaw::Fork),
+            _ => None,
         };
-        let commit = account.repo.commit(writes, now.rev, flaw);
-        for op in commit.ops.iter().filter(|op| flaw.is_none() && is_post(&op.path)) {
-            // Only what is really a post can be referred to.
-            let kept = account.repo.record(&op.path);
-            if let Some((cid, _)) = kept {
-                self.writer.remember(account.repo.did(), &op.path, cid.to_string());
+        let repo = &mut self.accounts[index].repo;
+        let commit = repo.commit(writes, now.rev, flaw)?;
+        for op in commit.ops.iter().filter(|op| is_post(&op.path)) {
+            // Only what is there can be referred to: a flawed commit leaves nothing behind.
+            if let Some((cid, _)) = repo.record(&op.path) {
+                self.writer.remember(repo.did(), &op.path, cid.to_string());
             }
         }
-        Happening::Commit(commit)
+        Ok(Happening::Commit(commit))
     }
 
     fn creations(
@@ -299,9 +305,8 @@ impl World {
     }
 
     fn deletion(&self, index: usize, chance: &mut Chance) -> Vec<Write> {
-        let path = self.accounts.get(index).and_then(|account| {
-            account.repo.path_at(chance.below(account.repo.len())).map(Arc::clone)
-        });
+        let repo = &self.accounts[index].repo;
+        let path = repo.path_at(chance.below(repo.len())).map(Arc::clone);
         path.map(|path| Write { path, content: None }).into_iter().collect()
     }
 
@@ -313,8 +318,8 @@ impl World {
         rkey: &str,
         chance: &mut Chance,
     ) -> Write {
-        let other = (index + 1 + chance.below(self.accounts.len())) % self.accounts.len().max(1);
-        let subject = self.accounts.get(other).map_or("", |account| account.repo.did());
+        let other = (index + 1 + chance.below(self.accounts.len())) % self.accounts.len();
+        let subject = self.accounts[other].repo.did();
         let text_number = now.n * BATCH_MAX as u64 + chance.below(BATCH_MAX) as u64;
         let record = self.writer.record(collection, text_number, now.time(), subject, chance);
         Write { path: format!("{collection}/{rkey}").into(), content: Some(record) }

@@ -14,22 +14,26 @@ pub use entries::Entries;
 pub use error::{CborError, CborErrorKind};
 pub use reader::{Kind, Reader, check};
 pub use value::{EncodeError, Value};
+pub(crate) use value::{write_head, write_link, write_string};
 
 /// How deep arrays and maps may nest. The data limit that the reference implementations publish
 /// (`MAX_CBOR_NESTED_LEVELS` of indigo and of `@atproto/lex-data`); real records stay below 10.
 pub const DEPTH_MAX: usize = 32;
 
 /// The major types (RFC 8949, section 3.1), the upper three bits of a head byte.
-mod major {
-    pub(super) const UNSIGNED: u8 = 0;
+pub(crate) mod major {
+    pub(crate) const UNSIGNED: u8 = 0;
     pub(super) const NEGATIVE: u8 = 1;
-    pub(super) const BYTES: u8 = 2;
+    pub(crate) const BYTES: u8 = 2;
     pub(super) const TEXT: u8 = 3;
-    pub(super) const ARRAY: u8 = 4;
-    pub(super) const MAP: u8 = 5;
+    pub(crate) const ARRAY: u8 = 4;
+    pub(crate) const MAP: u8 = 5;
     pub(super) const TAG: u8 = 6;
     pub(super) const OTHER: u8 = 7;
 }
+
+/// The head that is all of a `null`.
+pub(crate) const NULL: u8 = other::NULL;
 
 /// The heads of major type 7 that DRISL allows.
 mod other {

@@ -65,7 +65,7 @@ pub(super) const NUMBER_IN_HEAD_MAX: u8 = 23;
 
 /// What stands before the CID in a link: the tag 42, the head of a byte string of 37 bytes, and
 /// a byte 0 for "binary", which the registration of the tag wants there.
-const LINK_HEAD: &[u8] = &[0xd8, 0x2a, 0x58, 0x25, 0x00];
+pub(super) const LINK_HEAD: &[u8] = &[0xd8, 0x2a, 0x58, 0x25, 0x00];
 
 /// A head: the major type and the number that comes with it.
 struct Head {

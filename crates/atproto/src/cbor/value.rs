@@ -1,6 +1,6 @@
 //! Writes DRISL-CBOR.
 
-use super::{DEPTH_MAX, TAG_LINK, key_order, major, other};
+use super::{DEPTH_MAX, key_order, major, other, reader::LINK_HEAD};
 use crate::Cid;
 
 /// A value to be written.
@@ -63,12 +63,7 @@ impl Value<'_> {
             Self::Float(_) => return Err(EncodeError::FloatNotFinite),
             Self::Text(text) => write_string(out, major::TEXT, text.as_bytes()),
             Self::Bytes(bytes) => write_string(out, major::BYTES, bytes),
-            Self::Link(cid) => {
-                write_head(out, major::TAG, TAG_LINK);
-                write_head(out, major::BYTES, cid.as_bytes().len() as u64 + 1);
-                out.push(0);
-                out.extend_from_slice(cid.as_bytes());
-            }
+            Self::Link(cid) => write_link(out, cid),
             Self::Array(elements) => {
                 let depth = deeper(depth)?;
                 write_head(out, major::ARRAY, elements.len() as u64);
@@ -98,12 +93,20 @@ fn deeper(depth: usize) -> Result<usize, EncodeError> {
     if depth < DEPTH_MAX { Ok(depth + 1) } else { Err(EncodeError::TooDeep) }
 }
 
-fn write_string(out: &mut Vec<u8>, major: u8, bytes: &[u8]) {
+/// Writes a link.
+pub(crate) fn write_link(out: &mut Vec<u8>, cid: &Cid) {
+    out.extend_from_slice(LINK_HEAD);
+    out.extend_from_slice(cid.as_bytes());
+}
+
+/// Writes a byte string or a text.
+pub(crate) fn write_string(out: &mut Vec<u8>, major: u8, bytes: &[u8]) {
     write_head(out, major, bytes.len() as u64);
     out.extend_from_slice(bytes);
 }
 
-fn write_head(out: &mut Vec<u8>, major: u8, number: u64) {
+/// Writes a head in its shortest form.
+pub(crate) fn write_head(out: &mut Vec<u8>, major: u8, number: u64) {
     let major = major << 5;
     let bytes = number.to_be_bytes();
     // The shortest of 0, 1, 2, 4 and 8 bytes that holds the number.

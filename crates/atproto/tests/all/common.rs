@@ -1,12 +1,18 @@
 //! What several tests need: recordings that lie beside the checkout, and frames made here.
 
-use std::path::PathBuf;
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use wingbeat_atproto::{
     Cid, Codec, car,
     cbor::{EncodeError, Value},
     frame,
 };
+
+/// A time as servers write it.
+pub(crate) const TIME: &str = "2026-07-04T14:38:09.085Z";
 
 /// A file of the folder `shared`, or `None`, with a word on stderr, where there is none.
 pub(crate) fn shared_file(path: &str) -> Option<PathBuf> {
@@ -34,6 +40,17 @@ pub(crate) fn recorded_frames() -> Option<Vec<Vec<u8>>> {
         rest = behind;
     }
     Some(frames)
+}
+
+/// The vectors of a JSON file.
+pub(crate) fn read_json(path: &Path) -> Vec<serde_json::Value> {
+    serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
+}
+
+/// The bytes that hexadecimal digits stand for.
+pub(crate) fn unhex(text: &str) -> Vec<u8> {
+    let digits = text.as_bytes().chunks(2);
+    digits.map(|two| u8::from_str_radix(std::str::from_utf8(two).unwrap(), 16).unwrap()).collect()
 }
 
 /// The record of a post.
@@ -67,10 +84,16 @@ pub(crate) fn commit_payload<'a>(root: Cid, ops: Vec<Value<'a>>, blocks: &'a [u8
         ("repo", Value::Text("did:plc:44ybard66vv44zksje25o7dz")),
         ("rev", Value::Text("3mptbypluud2a")),
         ("since", Value::Null),
-        ("time", Value::Text("2026-07-04T14:38:09.085Z")),
+        ("time", Value::Text(TIME)),
         ("commit", Value::Link(root)),
         ("blocks", Value::Bytes(blocks)),
         ("ops", Value::Array(ops)),
         ("rebase", Value::Bool(false)),
     ])
+}
+
+/// A CAR of these blocks.
+pub(crate) fn blocks_of(root: Cid, blocks: &BTreeMap<Cid, Vec<u8>>) -> Vec<u8> {
+    let blocks: Vec<_> = blocks.iter().map(|(cid, block)| (*cid, block.as_slice())).collect();
+    car::encode(root, &blocks).unwrap()
 }

@@ -1,13 +1,12 @@
 //! Frames made for the purpose: every kind, the limits, and what is wrong said at its place.
 
-use crate::common::{commit_frame, commit_payload, op, post_record};
+use crate::common::{TIME, commit_frame, commit_payload, op, post_record};
 use wingbeat_atproto::{
     Action, BLOCKS_BYTES_MAX, BlockError, Cid, Codec, DecodeError, FRAME_BYTES_MAX, Frame, OPS_MAX,
     RECORD_BYTES_MAX, cbor::Value, frame,
 };
 
 const DID: &str = "did:plc:44ybard66vv44zksje25o7dz";
-const TIME: &str = "2026-07-04T14:38:09.085Z";
 
 fn encode(kind: &str, payload: Vec<(&str, Value<'_>)>) -> Vec<u8> {
     frame::encode(kind, &Value::Map(payload)).unwrap()

@@ -9,5 +9,8 @@
 mod common;
 mod frames;
 mod hostile;
+mod mst;
 mod recording;
+mod signatures;
 mod vectors;
+mod verify;

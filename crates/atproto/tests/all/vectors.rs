@@ -1,8 +1,6 @@
 //! The published test vectors of DRISL, CAR, CIDs and the atproto data model and syntax.
 
-use std::path::Path;
-
-use crate::common::shared_file;
+use crate::common::{read_json, shared_file, unhex};
 use base64::{Engine as _, engine::general_purpose::STANDARD_NO_PAD};
 use serde_json::Value as Json;
 use wingbeat_atproto::{
@@ -10,15 +8,6 @@ use wingbeat_atproto::{
     cbor::{self, Kind, Reader, Value},
     to_json,
 };
-
-fn read_json(path: &Path) -> Vec<Json> {
-    serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
-}
-
-fn unhex(text: &str) -> Vec<u8> {
-    let digits = text.as_bytes().chunks(2);
-    digits.map(|two| u8::from_str_radix(std::str::from_utf8(two).unwrap(), 16).unwrap()).collect()
-}
 
 /// Reads one value into a tree, to be written again.
 fn read_value<'a>(reader: &mut Reader<'a>) -> Value<'a> {
