@@ -85,7 +85,7 @@ async fn print(
 ) -> Result<(), Failure> {
     let rate = Some(rate.unwrap_or(UNHURRIED));
     let mut source: Box<dyn Source> =
-        wingbeat_source::open(spec, &OpenOptions { resume: None, rate })?;
+        wingbeat_source::open(spec, &OpenOptions { rate, ..OpenOptions::default() })?;
     let mut counts = Counts::default();
     loop {
         let items = tokio::select! {
