@@ -38,6 +38,18 @@ pub enum Content {
     },
 }
 
+impl Content {
+    /// How many bytes it carries.
+    pub(crate) fn bytes(&self) -> usize {
+        match self {
+            Self::Post(post) => post.payload.len(),
+            Self::Event(event) => event.payload.len(),
+            Self::Filtered(_) => 0,
+            Self::Dead { original, .. } => original.len(),
+        }
+    }
+}
+
 /// A post on its way in.
 #[derive(Debug, Clone)]
 pub struct Post {

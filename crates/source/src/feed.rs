@@ -4,7 +4,7 @@ use std::{collections::VecDeque, io, thread};
 
 use tokio::sync::mpsc;
 
-use crate::{Content, Item, Pace, SourceError};
+use crate::{Item, Pace, SourceError};
 
 /// The most items that the thread collects before it hands them over.
 const BATCH_ITEMS: usize = 1000;
@@ -105,20 +105,11 @@ fn read_all(mut reader: impl ItemReader, sender: &mpsc::Sender<Handover>) {
 fn collect(reader: &mut impl ItemReader, batch: &mut Vec<Item>) -> Result<bool, SourceError> {
     let mut bytes = 0;
     while let Some(item) = reader.read()? {
-        bytes += size_of(&item);
+        bytes += item.content.bytes();
         batch.push(item);
         if batch.len() >= BATCH_ITEMS || bytes >= BATCH_BYTES || !reader.is_ready() {
             return Ok(true);
         }
     }
     Ok(false)
-}
-
-fn size_of(item: &Item) -> usize {
-    match &item.content {
-        Content::Post(post) => post.payload.len(),
-        Content::Event(event) => event.payload.len(),
-        Content::Filtered(_) => 0,
-        Content::Dead { original, .. } => original.len(),
-    }
 }

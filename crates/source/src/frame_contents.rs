@@ -1,60 +1,38 @@
 //! What a frame of the firehose becomes.
 
-use std::{
-    fmt::Display,
-    sync::atomic::{AtomicU64, Ordering},
-};
+use std::{fmt::Display, sync::atomic::Ordering};
 
 use wingbeat_atproto::{
     Action, BlockError, Car, Cid, Commit, DecodeError, Frame, Op, POST_COLLECTION,
-    Post as PostRecord, RecordUri, frame,
+    Post as PostRecord, RecordUri,
 };
-use wingbeat_record::{MessageId, Reason};
+use wingbeat_record::Reason;
 
 use crate::{
-    Content, Event, Post,
-    dead::{ORIGINAL_BYTES_MAX, dead},
-    payload::{AccountEvent, PostFields, PostPayload, RecordEvent, to_bytes},
+    Content,
+    contents::{
+        Change, ReadCounters, account_event, delete_event, identity_event, post_content,
+        sync_event, update_event,
+    },
+    dead::dead,
 };
 
-/// What was seen in frames, beside the items.
-#[derive(Debug, Default)]
-pub(crate) struct FrameCounters {
-    /// Frames that were read.
-    pub(crate) frames: AtomicU64,
-    ops: AtomicU64,
-    ops_skipped: AtomicU64,
-}
-
-impl FrameCounters {
-    /// As [`crate::Source::counters`].
-    pub(crate) fn read(&self) -> Vec<(&'static str, u64)> {
-        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        vec![
-            ("frames", read(&self.frames)),
-            ("ops", read(&self.ops)),
-            // Operations in other collections than posts: no items.
-            ("ops_skipped", read(&self.ops_skipped)),
-        ]
-    }
-}
-
 /// The items in a frame, each with the index of its operation; 0 where the frame has none.
-/// `name` is what messages call the frame.
+/// `bytes` are the whole frame, and `name` is what messages call it.
 pub(crate) fn contents_of(
+    frame: &Frame<'_>,
     bytes: &[u8],
     name: &dyn Display,
-    counters: &FrameCounters,
+    counters: &ReadCounters,
 ) -> Vec<(usize, Content)> {
-    let content = match Frame::decode(bytes) {
-        Ok(Frame::Commit(commit)) => return contents_of_commit(&commit, bytes, name, counters),
-        Ok(Frame::Identity(identity)) => identity_event(&identity),
-        Ok(Frame::Account(account)) => account_event(&account),
-        Ok(Frame::Sync(sync)) => sync_event(&sync),
-        Ok(Frame::Info(_)) => Content::Filtered(Reason::new("info_frame")),
-        Ok(Frame::Error(_)) => Content::Filtered(Reason::new("error_frame")),
-        Ok(Frame::Unknown { .. }) => Content::Filtered(Reason::new("unknown_frame")),
-        Err(error) => dead(bytes, "bad_frame", format!("{name}: {error}")),
+    let content = match frame {
+        Frame::Commit(commit) => return contents_of_commit(commit, bytes, name, counters),
+        Frame::Identity(identity) => identity_event(identity),
+        Frame::Account(account) => account_event(account),
+        Frame::Sync(sync) => sync_event(sync),
+        Frame::Info(_) => Content::Filtered(Reason::new("info_frame")),
+        Frame::Error(_) => Content::Filtered(Reason::new("error_frame")),
+        Frame::Unknown { .. } => Content::Filtered(Reason::new("unknown_frame")),
     };
     vec![(0, content)]
 }
@@ -63,7 +41,7 @@ fn contents_of_commit(
     commit: &Commit<'_>,
     bytes: &[u8],
     name: &dyn Display,
-    counters: &FrameCounters,
+    counters: &ReadCounters,
 ) -> Vec<(usize, Content)> {
     let mut contents = Vec::new();
     for (index, op) in commit.ops().enumerate() {
@@ -113,15 +91,6 @@ impl Failure {
         Self { kind, message: error.to_string(), cid: Some(cid) }
     }
 
-    /// JSON may be several times as long as the record: a control character takes six bytes.
-    fn of_payload(cid: Cid, bytes: usize) -> Self {
-        let message = format!(
-            "the record {cid} takes {bytes} bytes as JSON, more than the {ORIGINAL_BYTES_MAX} \
-             that a record may have"
-        );
-        Self { kind: "too_large", message, cid: Some(cid) }
-    }
-
     fn of_record(cid: Cid, error: &DecodeError) -> Self {
         Self { kind: "bad_record", message: format!("the record {cid}: {error}"), cid: Some(cid) }
     }
@@ -130,109 +99,21 @@ impl Failure {
 fn content_of_op(commit: &Commit<'_>, op: &Op<'_>) -> Result<Content, Failure> {
     let did = commit.repo()?;
     let uri = RecordUri { did, path: op.path()? };
-    let Some(cid) = op.cid else { return record_event("delete", commit, &uri, None) };
+    let change = || -> Result<Change<'_>, Failure> {
+        Ok(Change { uri, rev: commit.rev()?, seq: Some(commit.seq), time: commit.time()? })
+    };
+    let Some(cid) = op.cid else { return Ok(delete_event(&change()?)) };
     let record = commit.record(&cid).map_err(|error| Failure::of_block(cid, error))?;
     let post = PostRecord::decode(record).map_err(|error| Failure::of_record(cid, &error))?;
-    let fields = PostFields {
-        text: post.text,
-        created_at: post.created_at,
-        timestamp: None,
-        langs: post.langs.as_deref(),
-        reply_parent: post.reply.map(|reply| reply.parent),
-        reply_root: post.reply.map(|reply| reply.root),
-    };
     let name = cid.to_string();
     let content = if op.action == Action::Update {
-        record_event("update", commit, &uri, Some((&name, fields)))?
+        update_event(&change()?, &name, &post)
     } else {
-        post_content(&uri, &name, fields)
+        post_content(&uri, &name, &post)
     };
-    match &content {
-        Content::Post(Post { payload, .. }) | Content::Event(Event { payload, .. })
-            if payload.len() > ORIGINAL_BYTES_MAX =>
-        {
-            Err(Failure::of_payload(cid, payload.len()))
-        }
-        _ => Ok(content),
-    }
-}
-
-fn post_content(uri: &RecordUri<'_>, cid: &str, fields: PostFields<'_>) -> Content {
-    let did = uri.did.as_str();
-    let uri = uri.to_string();
-    let payload = PostPayload { uri: &uri, cid, author: did, fields };
-    Content::Post(Post {
-        payload: to_bytes(&payload),
-        id: MessageId::of_post(&uri, cid),
-        author: Some(did.to_owned()),
+    content.map_err(|error| Failure {
+        kind: "too_large",
+        message: error.to_string(),
+        cid: Some(cid),
     })
-}
-
-fn record_event(
-    kind: &'static str,
-    commit: &Commit<'_>,
-    uri: &RecordUri<'_>,
-    update: Option<(&str, PostFields<'_>)>,
-) -> Result<Content, Failure> {
-    let address = uri.to_string();
-    let rev = commit.rev()?.to_string();
-    let payload = RecordEvent {
-        kind,
-        uri: &address,
-        did: uri.did.as_str(),
-        collection: uri.path.collection.as_str(),
-        rkey: uri.path.rkey.as_str(),
-        rev: &rev,
-        seq: commit.seq,
-        time: commit.time()?,
-        cid: update.map(|(cid, _)| cid),
-        fields: update.map(|(_, fields)| fields),
-    };
-    // The revision, not the sequence number: that is another one on each host.
-    let id = MessageId::new(format!("{address}:{rev}:{kind}"));
-    Ok(Content::Event(Event { kind, payload: to_bytes(&payload), id }))
-}
-
-fn identity_event(identity: &frame::Identity<'_>) -> Content {
-    let payload = AccountEvent {
-        kind: "identity",
-        did: identity.did.as_str(),
-        seq: identity.seq,
-        time: identity.time,
-        handle: identity.handle,
-        ..AccountEvent::default()
-    };
-    account_content(&payload, identity.seq)
-}
-
-fn account_event(account: &frame::Account<'_>) -> Content {
-    let payload = AccountEvent {
-        kind: "account",
-        did: account.did.as_str(),
-        seq: account.seq,
-        time: account.time,
-        active: Some(account.active),
-        status: account.status,
-        ..AccountEvent::default()
-    };
-    account_content(&payload, account.seq)
-}
-
-fn sync_event(sync: &frame::Sync<'_>) -> Content {
-    let rev = sync.rev.to_string();
-    let payload = AccountEvent {
-        kind: "sync",
-        did: sync.did.as_str(),
-        seq: sync.seq,
-        time: sync.time,
-        rev: Some(&rev),
-        ..AccountEvent::default()
-    };
-    account_content(&payload, &rev)
-}
-
-fn account_content(payload: &AccountEvent<'_>, version: impl Display) -> Content {
-    let kind = payload.kind;
-    let id = MessageId::new(format!("{}:{version}:{kind}", payload.did));
-    Content::Event(Event { kind, payload: to_bytes(payload), id })
 }

@@ -10,13 +10,14 @@ use std::{
 };
 
 use async_trait::async_trait;
-use wingbeat_atproto::FRAME_BYTES_MAX;
+use wingbeat_atproto::{FRAME_BYTES_MAX, Frame};
 
 use crate::{
     Description, Item, Pace, Source, SourceError,
-    dead::CutOriginal,
+    contents::ReadCounters,
+    dead::{CutOriginal, dead},
     feed::{Feed, ItemReader},
-    frame_contents::{FrameCounters, contents_of},
+    frame_contents::contents_of,
     input::{Input, InputPath},
 };
 
@@ -33,7 +34,7 @@ const LENGTH_BYTES: usize = 4;
 /// frame in the upper 48 bits, and the number of its operations that are done in the lower 16.
 pub struct FramesSource {
     description: Description,
-    counters: Arc<FrameCounters>,
+    counters: Arc<ReadCounters>,
     feed: Feed,
 }
 
@@ -54,7 +55,7 @@ impl FramesSource {
             is_simulated: false,
             fingerprint,
         };
-        let counters = Arc::new(FrameCounters::default());
+        let counters = Arc::new(ReadCounters::default());
         let mut reader = FrameReader {
             input: Input::open(path)?,
             counters: Arc::clone(&counters),
@@ -99,7 +100,7 @@ impl fmt::Display for FrameName<'_> {
 /// Turns frames into items.
 struct FrameReader {
     input: Input,
-    counters: Arc<FrameCounters>,
+    counters: Arc<ReadCounters>,
     /// The index of the frame that is read next.
     next_index: u64,
     /// How many of its operations were done before the resume.
@@ -163,7 +164,10 @@ impl FrameReader {
                 return Err(self.cut_frame());
             }
             let name = FrameName { input: self.input.name(), index };
-            contents_of(&frame, &name, &self.counters)
+            match Frame::decode(&frame) {
+                Ok(decoded) => contents_of(&decoded, &frame, &name, &self.counters),
+                Err(error) => vec![(0, dead(&frame, "bad_frame", format!("{name}: {error}")))],
+            }
         };
         self.next_index += 1;
         let ops_done = std::mem::take(&mut self.ops_done);

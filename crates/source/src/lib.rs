@@ -7,10 +7,14 @@
 //! |---|---|
 //! | `file:PATH`, `file:-` | JSON lines of a file or of standard input, plain, gzip or zstd |
 //! | `frames:PATH` | a recording of firehose frames |
+//! | `auto`, `auto:v2=wss://HOST,relay=wss://HOST` | the best host of the network that can be read |
+//! | `relay`, `relay:wss://HOST` | the firehose of a relay |
+//! | `jetstream`, `jetstream:wss://HOST`, `jetstream1:wss://HOST` | Jetstream, version 2 and 1 |
 //! | `simulator`, `simulator:seed=7,rate=500` | made-up posts |
 //!
 //! A new source is one file and one line in `spec.rs`.
 
+mod contents;
 mod contract;
 mod dead;
 mod feed;
@@ -18,6 +22,7 @@ mod file;
 mod frame_contents;
 mod frames;
 mod input;
+pub mod network;
 mod pace;
 mod payload;
 pub mod simulator;

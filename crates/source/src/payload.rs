@@ -41,7 +41,9 @@ pub(crate) struct RecordEvent<'a> {
     pub(crate) collection: &'a str,
     pub(crate) rkey: &'a str,
     pub(crate) rev: &'a str,
-    pub(crate) seq: u64,
+    /// The position in the host's stream, where its protocol tells it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) seq: Option<u64>,
     pub(crate) time: &'a str,
     /// The name of the new content.
     #[serde(skip_serializing_if = "Option::is_none")]

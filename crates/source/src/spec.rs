@@ -4,15 +4,21 @@ use std::{fmt, path::PathBuf};
 
 use crate::{
     FileSource, FramesSource, InputPath, Pace, Resume, Source, SourceError,
+    network::{
+        Endpoint, NetworkOptions, NetworkSource, Protocol, parse_endpoints, public_endpoints,
+    },
     simulator::{Settings, SimulatorSource},
 };
 
 /// How sources are written, for messages.
-const HOW_TO_WRITE: &str = "write file:PATH, file:- for standard input, frames:PATH for recorded \
-                            firehose frames, or simulator for made-up posts";
+const HOW_TO_WRITE: &str = "write auto for the network, relay or jetstream for one kind of host \
+                            (relay:wss://HOST), file:PATH, file:- for standard input, \
+                            frames:PATH for recorded firehose frames, or simulator for made-up \
+                            posts";
 
 /// The names of the sources.
-const KINDS: [&str; 3] = ["file", "frames", "simulator"];
+const KINDS: [&str; 7] =
+    ["auto", "file", "frames", "jetstream", "jetstream1", "relay", "simulator"];
 
 /// Which source to open.
 #[derive(Debug, Clone, PartialEq)]
@@ -23,6 +29,12 @@ pub enum SourceSpec {
     Frames(InputPath),
     /// Made-up posts.
     Simulator(Settings),
+    /// A relay of the AT Protocol.
+    Relay(Endpoint),
+    /// A host of Jetstream, of either version.
+    Jetstream(Endpoint),
+    /// The best of several hosts; of the public ones where the list is empty.
+    Auto(Vec<Endpoint>),
 }
 
 /// What may be asked of any source.
@@ -32,6 +44,8 @@ pub struct OpenOptions {
     pub resume: Option<Resume>,
     /// At most so many items per second. The simulator takes it instead of its own rate.
     pub rate: Option<f64>,
+    /// What is asked of sources that read from the network.
+    pub network: NetworkOptions,
 }
 
 impl SourceSpec {
@@ -45,6 +59,11 @@ impl SourceSpec {
             ("file", rest) => Ok(Self::File(parse_path(kind, rest)?)),
             ("frames", rest) => Ok(Self::Frames(parse_path(kind, rest)?)),
             ("simulator", rest) => Ok(Self::Simulator(Settings::parse(rest.unwrap_or(""))?)),
+            ("relay", rest) => Ok(Self::Relay(parse_host(Protocol::Relay, rest)?)),
+            ("jetstream", rest) => Ok(Self::Jetstream(parse_host(Protocol::JetstreamV2, rest)?)),
+            ("jetstream1", rest) => Ok(Self::Jetstream(parse_host(Protocol::JetstreamV1, rest)?)),
+            ("auto", None) => Ok(Self::Auto(Vec::new())),
+            ("auto", Some(hosts)) => Ok(Self::Auto(parse_endpoints(hosts)?)),
             ("", _) => Err(SourceError::Spec(format!("no source is named: {HOW_TO_WRITE}"))),
             (kind, _) => Err(SourceError::Spec(unknown_kind(text, kind))),
         }
@@ -56,6 +75,11 @@ impl SourceSpec {
 pub fn open(spec: &SourceSpec, options: &OpenOptions) -> Result<Box<dyn Source>, SourceError> {
     let pace = || options.rate.map(Pace::new).transpose();
     let position = options.resume.as_ref().map(|resume| resume.position);
+    let network = |kind, endpoints| -> Result<Box<dyn Source>, SourceError> {
+        let (resume, network) = (options.resume.clone(), options.network.clone());
+        let spec = spec.to_string();
+        Ok(Box::new(NetworkSource::open(kind, spec, endpoints, network, resume, pace()?)?))
+    };
     Ok(match spec {
         SourceSpec::File(path) => Box::new(FileSource::open(path, position, pace()?)?),
         SourceSpec::Frames(path) => Box::new(FramesSource::open(path, position, pace()?)?),
@@ -66,6 +90,12 @@ pub fn open(spec: &SourceSpec, options: &OpenOptions) -> Result<Box<dyn Source>,
             }
             Box::new(SimulatorSource::open(settings, position)?)
         }
+        SourceSpec::Relay(endpoint) => network("relay", vec![endpoint.clone()])?,
+        SourceSpec::Jetstream(endpoint) => network("jetstream", vec![endpoint.clone()])?,
+        SourceSpec::Auto(endpoints) if endpoints.is_empty() => {
+            network("auto", public_endpoints(None))?
+        }
+        SourceSpec::Auto(endpoints) => network("auto", endpoints.clone())?,
     })
 }
 
@@ -74,6 +104,17 @@ fn parse_path(kind: &str, path: Option<&str>) -> Result<InputPath, SourceError> 
         Some("-") => Ok(InputPath::Stdin),
         Some(path) if !path.is_empty() => Ok(InputPath::File(PathBuf::from(path))),
         _ => Err(SourceError::Spec(format!("`{kind}` needs a path: write {kind}:PATH"))),
+    }
+}
+
+/// The host of a source that has one, or the first public one.
+fn parse_host(protocol: Protocol, host: Option<&str>) -> Result<Endpoint, SourceError> {
+    match host {
+        Some(host) => Endpoint::parse(protocol, host),
+        None => public_endpoints(Some(protocol))
+            .into_iter()
+            .next()
+            .ok_or_else(|| SourceError::Spec("there is no public host: name one".to_owned())),
     }
 }
 
@@ -104,6 +145,18 @@ impl fmt::Display for SourceSpec {
             Self::File(path) => write!(f, "file:{path}"),
             Self::Frames(path) => write!(f, "frames:{path}"),
             Self::Simulator(settings) => settings.fmt(f),
+            Self::Relay(endpoint) => write!(f, "relay:{}", endpoint.base()),
+            Self::Jetstream(endpoint) if endpoint.protocol == Protocol::JetstreamV1 => {
+                write!(f, "jetstream1:{}", endpoint.base())
+            }
+            Self::Jetstream(endpoint) => write!(f, "jetstream:{}", endpoint.base()),
+            Self::Auto(endpoints) => {
+                f.write_str("auto")?;
+                for (index, endpoint) in endpoints.iter().enumerate() {
+                    write!(f, "{}{endpoint}", if index == 0 { ':' } else { ',' })?;
+                }
+                Ok(())
+            }
         }
     }
 }
@@ -125,6 +178,12 @@ mod tests {
             "frames:a b.zst",
             "simulator",
             "simulator:seed=7,rate=500",
+            "relay:wss://bsky.network",
+            "relay:ws://127.0.0.1:2470",
+            "jetstream:wss://jetstream.us-east.bsky.network",
+            "jetstream1:wss://jetstream2.us-east.bsky.network",
+            "auto",
+            "auto:v2=ws://127.0.0.1:1,v1=ws://127.0.0.1:2,relay=wss://bsky.network",
             "simulator:count=10,languages=en:3+ja:1,start=2026-07-04T14:38:08Z",
         ] {
             assert_eq!(SourceSpec::parse(text).unwrap().to_string(), text);
@@ -135,12 +194,18 @@ mod tests {
 
     #[test]
     fn a_wrong_spec_is_answered_with_the_right_one() {
-        assert!(problem("").contains("no source is named: write file:PATH"));
+        assert!(problem("").contains("no source is named: write auto"));
+        assert!(problem("relay:bsky.network").contains("write a host as wss://HOST"));
+        assert!(problem("jetstream:wss://a/subscribe").contains("has more than a host"));
+        assert!(problem("auto:").contains("does not say what the host speaks"));
+        assert!(problem("auto:wss://a").contains("write v2=, v1= (both Jetstream) or relay="));
+        assert!(problem("auto:v1=ws://a,v1=ws://a/").contains("is there twice"));
+        assert!(problem("jetsream").contains("did you mean `jetstream`"));
         assert!(problem("flie:x").contains("did you mean `file`"));
         assert!(problem("simluator").contains("did you mean `simulator`"));
         assert!(problem("Frames:x").contains("did you mean `frames`"));
         assert!(problem("posts.jsonl").contains("did you mean file:posts.jsonl?"));
-        assert!(problem("kinesis:x").starts_with("there is no source `kinesis`: write file:PATH"));
+        assert!(problem("kinesis:x").starts_with("there is no source `kinesis`: write auto"));
         assert_eq!(problem("file:"), "`file` needs a path: write file:PATH");
         assert_eq!(problem("frames"), "`frames` needs a path: write frames:PATH");
         assert!(problem("simulator:ratee=5").contains("did you mean `rate`"));

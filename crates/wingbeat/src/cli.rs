@@ -80,6 +80,8 @@ pub(crate) enum Command {
     Enrich(Enrich),
     /// Publish made-up posts into the log, or write them to standard output
     Mock(Mock),
+    /// Run a network of our own on this machine: a relay and both Jetstreams, with faults on command
+    SimulateNetwork(SimulateNetwork),
     /// Look at the log's streams, also while wingbeat runs
     #[command(subcommand)]
     Streams(Streams),
@@ -104,8 +106,9 @@ pub(crate) enum Command {
 /// Where posts come from.
 #[derive(Debug, Args)]
 pub(crate) struct SourceArgs {
-    /// Where posts come from: file:PATH (JSON lines, also .gz and .zst; - for standard input),
-    /// frames:PATH (recorded firehose frames), simulator[:KEY=VALUE,...]
+    /// Where posts come from: auto (the network), relay[:wss://HOST], jetstream[:wss://HOST],
+    /// file:PATH (JSON lines, also .gz and .zst; - for standard input), frames:PATH (recorded
+    /// firehose frames), simulator[:KEY=VALUE,...]
     #[arg(long, value_name = "SPEC", env = "WINGBEAT_SOURCE")]
     pub(crate) source: Option<String>,
     /// At most so many posts per second
@@ -169,6 +172,52 @@ pub(crate) struct Ingest {
     /// How the books are printed at the end
     #[arg(long, value_enum, default_value_t)]
     pub(crate) format: Format,
+}
+
+/// `simulate-network`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Each host speaks all three protocols; `auto:v2=ws://HOST,relay=ws://HOST` reads from them.
+
+Examples:
+  wingbeat simulate-network --port 2470 --rate 500
+  wingbeat simulate-network --port 2470 --port 2471 --fault disconnect@500/500 --fault bit-flip@99
+  curl -X POST http://127.0.0.1:2470/simulate/silence
+  curl http://127.0.0.1:2470/simulate/events")]
+pub(crate) struct SimulateNetwork {
+    /// A host on that port; 0 picks a free one. Several hosts show the same events
+    #[arg(long, value_name = "PORT")]
+    pub(crate) port: Vec<u16>,
+    /// Another seed, other events
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// Events per second; 0: as fast as the fastest consumer reads
+    #[arg(long, value_name = "N", default_value_t = 50.0)]
+    pub(crate) rate: f64,
+    /// How many accounts there are
+    #[arg(long, value_name = "N", default_value_t = 200)]
+    pub(crate) accounts: usize,
+    /// How many past events are kept for cursors
+    #[arg(long, value_name = "N", default_value_t = 100_000)]
+    pub(crate) window: usize,
+    /// Make so many events before the first consumer comes, and no more
+    #[arg(long, value_name = "N")]
+    pub(crate) prepared: Option<usize>,
+    /// Send the prepared events again and again, to measure speed
+    #[arg(long, requires = "prepared")]
+    pub(crate) repeat: bool,
+    /// A fault at an event, as FAULT@N, and again at every so many, as FAULT@N/EVERY
+    #[arg(long, value_name = "FAULT@N")]
+    pub(crate) fault: Vec<String>,
+    /// Take the nearest cursor for one that is too old or lies ahead, and say nothing
+    #[arg(long)]
+    pub(crate) clamp: bool,
+    /// The file of the dictionary for compressed streams of Jetstream v1
+    #[arg(long, value_name = "FILE")]
+    pub(crate) v1_dictionary: Option<PathBuf>,
+    /// Stop after this long
+    #[arg(long = "for", value_name = "DURATION")]
+    pub(crate) duration: Option<Span>,
 }
 
 /// `enrich`.

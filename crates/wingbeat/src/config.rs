@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     net::{IpAddr, Ipv4Addr},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use schemars::JsonSchema;
@@ -83,16 +83,48 @@ impl Default for LogSettings {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct SourceSettings {
-    /// The source: `file:PATH`, `frames:PATH`, `simulator`. Empty: the built-in choice, which is
-    /// the simulator.
+    /// The source: `auto`, `relay`, `jetstream`, `file:PATH`, `frames:PATH`, `simulator`. Empty:
+    /// the built-in choice, which is `auto`, and made-up posts where no host can be reached.
     pub(crate) spec: String,
     /// At most so many posts per second; 0: as the source has them.
     pub(crate) rate: f64,
+    /// What is asked of sources that read from the network.
+    pub(crate) network: NetworkSettings,
+}
+
+/// What is asked of sources that read from the network.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct NetworkSettings {
+    /// Only events of these accounts (DIDs); none means all.
+    pub(crate) dids: Vec<String>,
+    /// How far the commits of a relay are checked: `none`, `hashes`, `full`. Empty: `hashes` for a
+    /// relay; Jetstream sends no proofs.
+    pub(crate) verify: VerifyLevel,
+    /// The file of the dictionary that Jetstream v1 compresses with; without it, events of v1 come
+    /// as plain JSON.
+    pub(crate) jetstream_v1_dictionary: Option<PathBuf>,
+}
+
+/// How far the commits of a relay are checked.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum VerifyLevel {
+    /// As the source allows.
+    #[default]
+    #[serde(rename = "")]
+    Default,
+    /// Only the blocks of posts.
+    None,
+    /// Every block.
+    Hashes,
+    /// Hashes, signatures, trees.
+    Full,
 }
 
 impl Default for SourceSettings {
     fn default() -> Self {
-        Self { spec: String::new(), rate: 0.0 }
+        Self { spec: String::new(), rate: 0.0, network: NetworkSettings::default() }
     }
 }
 

@@ -42,6 +42,9 @@ fn run(cli: &Cli) -> Result<(), Failure> {
         Command::Eval(args) => block_on(commands::eval::run(args)),
         Command::Up(args) => block_on(commands::up::run(&cli.global, args)),
         Command::Ingest(args) => block_on(commands::ingest::run(&cli.global, args)),
+        Command::SimulateNetwork(args) => {
+            block_on(commands::simulate_network::run(&cli.global, args))
+        }
         Command::Enrich(args) => block_on(commands::enrich::run(&cli.global, args)),
         Command::Mock(args) => block_on(commands::mock::run(&cli.global, args)),
         Command::Streams(args) => block_on(commands::streams::run(&cli.global, args)),

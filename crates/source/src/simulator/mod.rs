@@ -187,7 +187,7 @@ impl Simulator {
             collection: POST_COLLECTION,
             rkey: &rkey,
             rev: &rev,
-            seq: n + 1,
+            seq: Some(n + 1),
             time: &rfc3339_millis(made_at),
             cid: None,
             fields: None,

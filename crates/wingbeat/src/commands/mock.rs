@@ -67,7 +67,7 @@ async fn publish(
     stop: CancellationToken,
 ) -> Result<(), Failure> {
     let pack = config.pack();
-    let options = OpenOptions { resume: None, rate };
+    let options = OpenOptions { rate, ..OpenOptions::default() };
     let (source, cursor) = open_source(&**log, spec, &options, None).await?;
     let stream = pack.stream_of("ingest.to", pack.ingest.to.filter())?;
     // Made-up posts are brought in as they are: what filters do with them is for flows to show.
@@ -91,7 +91,7 @@ async fn print(
 ) -> Result<(), Failure> {
     let rate = Some(rate.unwrap_or(UNHURRIED));
     let mut source: Box<dyn Source> =
-        wingbeat_source::open(spec, &OpenOptions { resume: None, rate })?;
+        wingbeat_source::open(spec, &OpenOptions { rate, ..OpenOptions::default() })?;
     let mut counts = Counts::default();
     loop {
         let items = tokio::select! {

@@ -8,6 +8,7 @@ pub(crate) mod enrich;
 pub(crate) mod eval;
 pub(crate) mod ingest;
 pub(crate) mod mock;
+pub(crate) mod simulate_network;
 pub(crate) mod streams;
 pub(crate) mod up;
 
@@ -18,11 +19,11 @@ use tokio_util::sync::CancellationToken;
 use wingbeat_flow::{Cursor, LegacyCursor};
 use wingbeat_log::{Access, Log};
 use wingbeat_ops::config::Span;
-use wingbeat_source::{OpenOptions, Place, Resume, Source, SourceSpec};
+use wingbeat_source::{NetworkOptions, OpenOptions, Place, Resume, Source, SourceSpec, Verify};
 
 use crate::{
     cli::SourceArgs,
-    config::{Config, Flag},
+    config::{Config, Flag, VerifyLevel},
     failure::Failure,
 };
 
@@ -53,9 +54,21 @@ pub(crate) fn source_flags(args: &SourceArgs) -> Vec<Flag> {
 }
 
 /// How a source is opened, by the configuration.
-pub(crate) fn source_options(config: &Config) -> OpenOptions {
+pub(crate) fn source_options(config: &Config, spec: &SourceSpec) -> OpenOptions {
     let rate = Some(config.source.rate).filter(|rate| *rate > 0.0);
-    OpenOptions { resume: None, rate }
+    let settings = &config.source.network;
+    let verify = match (settings.verify, spec) {
+        (VerifyLevel::Hashes, _) | (VerifyLevel::Default, SourceSpec::Relay(_)) => Verify::Hashes,
+        (VerifyLevel::Full, _) => Verify::Full,
+        (VerifyLevel::None | VerifyLevel::Default, _) => Verify::None,
+    };
+    let network = NetworkOptions {
+        dids: settings.dids.clone(),
+        verify,
+        jetstream_v1_dictionary: settings.jetstream_v1_dictionary.clone(),
+        ..NetworkOptions::default()
+    };
+    OpenOptions { rate, network, ..OpenOptions::default() }
 }
 
 /// Cancels `stop` after a while, where one is given.

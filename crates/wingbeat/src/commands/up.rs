@@ -2,15 +2,16 @@
 
 use std::{sync::Arc, time::Duration};
 
+use async_trait::async_trait;
 use tokio::{
     sync::watch,
     task::{JoinHandle, JoinSet},
 };
 use tokio_util::sync::CancellationToken;
-use wingbeat_flow::{Flow, FlowError, Ingest, IngestStatus, Pack, Pipeline, Pool, Stages};
+use wingbeat_flow::{Cursor, Flow, FlowError, Ingest, IngestStatus, Pack, Pipeline, Pool, Stages};
 use wingbeat_log::{Consumer, Log};
 use wingbeat_ops::{logging, shutdown};
-use wingbeat_source::{Connection, SourceSpec};
+use wingbeat_source::{Connection, Description, Item, Place, Source, SourceError, SourceSpec};
 use wingbeat_web::{Hub, Server, SourceState, SourceStatus, Sources, Streams};
 
 use super::{open_source, open_to_write, source_options};
@@ -21,8 +22,11 @@ use crate::{
     summary::{self, Live},
 };
 
-/// The source where nobody names one.
-const BUILT_IN_SOURCE: &str = "simulator";
+/// The source where nobody names one, and the one where that can't be reached.
+const BUILT_IN_SOURCE: &str = "auto";
+const FALLBACK_SOURCE: &str = "simulator";
+/// How long the built-in choice may take to bring the first events.
+const FIRST_EVENTS_WAIT: Duration = Duration::from_secs(20);
 /// How long flows may take to settle what is under way when the program is told to stop.
 const STOP_WAIT: Duration = Duration::from_secs(20);
 /// How often it is checked whether everything that was read is settled.
@@ -33,9 +37,8 @@ pub(crate) async fn run(global: &Global, args: &Up) -> Result<(), Failure> {
     logging::start(config.logging.level, config.logging.format);
     let stop =
         shutdown::on_signal().map_err(|error| Failure::io("can't listen for signals", &error))?;
-    let spec = source_spec(&config)?;
     let log = open_to_write(&config).await?;
-    let result = run_on(&config, args, &log, &spec, stop).await;
+    let result = run_on(&config, args, &log, stop).await;
     let closed = log.close().await;
     result?;
     Ok(closed?)
@@ -52,14 +55,87 @@ fn flags(args: &Up) -> Vec<Flag> {
     flags
 }
 
-fn source_spec(config: &Config) -> Result<SourceSpec, Failure> {
-    let spec = config.source.spec.as_str();
-    if spec.is_empty() {
-        eprintln!(
-            "No source is named, so this shows made-up posts (--source {BUILT_IN_SOURCE}). They are not from Bluesky."
-        );
+/// The source that is asked for, or else the built-in choice: the network, and made-up posts where
+/// it can't be reached.
+async fn open_chosen(config: &Config, log: &dyn Log) -> Result<(Box<dyn Source>, Cursor), Failure> {
+    let named = config.source.spec.as_str();
+    if !named.is_empty() {
+        let spec = SourceSpec::parse(named)?;
+        return open_source(log, &spec, &source_options(config, &spec), None).await;
     }
-    Ok(SourceSpec::parse(if spec.is_empty() { BUILT_IN_SOURCE } else { spec })?)
+    let spec = SourceSpec::parse(BUILT_IN_SOURCE)?;
+    let (mut source, cursor) =
+        open_source(log, &spec, &source_options(config, &spec), None).await?;
+    let problem = match first_events(&mut *source).await? {
+        Ok(first) => {
+            let source = Begun { first: Some(first), source };
+            return Ok((Box::new(source), cursor));
+        }
+        Err(problem) => problem,
+    };
+    drop((source, cursor));
+    eprintln!(
+        "NO HOST OF BLUESKY CAN BE REACHED ({problem}).\n\
+         So this shows made-up posts (--source {FALLBACK_SOURCE}). They are not from Bluesky."
+    );
+    let spec = SourceSpec::parse(FALLBACK_SOURCE)?;
+    open_source(log, &spec, &source_options(config, &spec), None).await
+}
+
+/// The first events of a source, or why there are none.
+async fn first_events(source: &mut dyn Source) -> Result<Result<Vec<Item>, String>, Failure> {
+    const FIRST_MAX: usize = 100;
+    let connection = source.connection();
+    let broken = async {
+        let Some(mut connection) = connection else { return std::future::pending().await };
+        loop {
+            if let Connection::Broken { host, problem } = &*connection.borrow_and_update() {
+                return format!("{host}: {problem}");
+            }
+            if connection.changed().await.is_err() {
+                return std::future::pending().await;
+            }
+        }
+    };
+    tokio::select! {
+        first = source.next(FIRST_MAX) => Ok(Ok(first?.unwrap_or_default())),
+        problem = broken => Ok(Err(problem)),
+        () = tokio::time::sleep(FIRST_EVENTS_WAIT) => {
+            Ok(Err(format!("nothing came within {} s", FIRST_EVENTS_WAIT.as_secs())))
+        }
+    }
+}
+
+/// A source of which the first items were read already.
+struct Begun {
+    first: Option<Vec<Item>>,
+    source: Box<dyn Source>,
+}
+
+#[async_trait]
+impl Source for Begun {
+    fn description(&self) -> &Description {
+        self.source.description()
+    }
+
+    fn counters(&self) -> Vec<(&'static str, u64)> {
+        self.source.counters()
+    }
+
+    fn places(&self) -> Vec<Place> {
+        self.source.places()
+    }
+
+    fn connection(&self) -> Option<watch::Receiver<Connection>> {
+        self.source.connection()
+    }
+
+    async fn next(&mut self, max: usize) -> Result<Option<Vec<Item>>, SourceError> {
+        match self.first.take() {
+            Some(first) if !first.is_empty() => Ok(Some(first)),
+            _ => self.source.next(max).await,
+        }
+    }
 }
 
 /// Everything that runs, with the log open.
@@ -67,12 +143,14 @@ async fn run_on(
     config: &Config,
     args: &Up,
     log: &Arc<dyn Log>,
-    spec: &SourceSpec,
     stop: CancellationToken,
 ) -> Result<(), Failure> {
     let pack = config.pack();
     let server = Server::bind(&config.web).await?;
-    let (source, cursor) = open_source(&**log, spec, &source_options(config), None).await?;
+    let (source, cursor) = tokio::select! {
+        opened = open_chosen(config, &**log) => opened?,
+        () = stop.cancelled() => return Ok(()),
+    };
     let description = source.description().clone();
     let resumed = cursor.resume();
     let (status, watched) = watch::channel(SourceStatus {

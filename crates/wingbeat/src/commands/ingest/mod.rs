@@ -28,9 +28,9 @@ mod report;
 use report::Report;
 
 /// The source where nobody names one.
-const SOURCE: &str = "auto";
+const SOURCE: &str = "relay";
 /// The host and endpoint that the replaced service's cursor belongs to.
-const LEGACY_HOST: &str = "bsky.network/com.atproto.sync.subscribeRepos";
+const LEGACY_HOST: &str = "wss://bsky.network/xrpc/com.atproto.sync.subscribeRepos";
 
 pub(crate) async fn run(global: &Global, args: &Args) -> Result<(), Failure> {
     let config = config::load_service(global, "ingest", flags(args))?.config;
@@ -101,7 +101,7 @@ async fn run_on(
         host: LEGACY_HOST.to_owned(),
     };
     let (source, cursor) =
-        open_source(&**log, &spec, &source_options(config), Some(&legacy)).await?;
+        open_source(&**log, &spec, &source_options(config, &spec), Some(&legacy)).await?;
     let pool = Pool::start(config.threads())
         .map_err(|error| Failure::io("can't start threads for the stages", &error))?;
     let pipeline = Arc::new(Pipeline::new(&pack.ingest.stages, &pack.stages)?);

@@ -1,0 +1,111 @@
+//! What a relay sends: frames of `com.atproto.sync.subscribeRepos`.
+
+use std::fmt;
+
+use wingbeat_atproto::{Commit, Frame};
+use wingbeat_record::Time;
+
+use super::{
+    counters::{NetworkCounters, count},
+    message::{BadMessage, Decoded, Notice, StreamEvent},
+    options::{NetworkOptions, Verify},
+    socket::Message,
+};
+use crate::{Content, dead::dead, frame_contents::contents_of};
+
+/// What messages call a frame.
+pub(crate) struct EventName<'a> {
+    pub(crate) url: &'a str,
+    pub(crate) cursor: u64,
+}
+
+impl fmt::Display for EventName<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} event {}", self.url, self.cursor)
+    }
+}
+
+/// Reads a frame.
+pub(crate) fn decode(
+    message: &Message,
+    url: &str,
+    options: &NetworkOptions,
+    counters: &NetworkCounters,
+) -> Result<Decoded, BadMessage> {
+    if !message.is_binary {
+        return Err(BadMessage("a text, where frames are binary".to_owned()));
+    }
+    let bytes = &message.bytes;
+    let frame = Frame::decode(bytes).map_err(|error| BadMessage(error.to_string()))?;
+    count(&counters.read.frames);
+    // What a broken commit says about itself is reported by what becomes of its operations.
+    let (seq, time, rev, did) = match &frame {
+        Frame::Commit(commit) => {
+            let did = commit.repo().ok();
+            (commit.seq, commit.time().ok(), commit.rev().ok(), did)
+        }
+        Frame::Sync(sync) => (sync.seq, Some(sync.time), Some(sync.rev), Some(sync.did)),
+        Frame::Identity(event) => (event.seq, Some(event.time), None, Some(event.did)),
+        Frame::Account(event) => (event.seq, Some(event.time), None, Some(event.did)),
+        Frame::Info(info) => return Ok(Decoded::Info(Notice::new(info.name, info.message))),
+        Frame::Error(error) => return Ok(Decoded::Error(Notice::new(error.error, error.message))),
+        Frame::Unknown { .. } => {
+            let contents = contents_of(&frame, bytes, &url, &counters.read);
+            return contents.into_iter().next().map_or_else(
+                || Err(BadMessage("an unknown frame without content".to_owned())),
+                |(_, content)| Ok(Decoded::Unknown(content)),
+            );
+        }
+    };
+    let name = EventName { url, cursor: seq };
+    let contents = if did.is_some_and(|did| !options.wants(did.as_str())) {
+        count(&counters.unwanted);
+        Vec::new()
+    } else {
+        contents_of_checked(&frame, bytes, &name, options.verify, counters)
+    };
+    Ok(Decoded::Event(StreamEvent {
+        cursor: seq,
+        time_us: time.and_then(micros_of),
+        rev: rev.map(|rev| rev.to_string()).unwrap_or_default(),
+        contents,
+    }))
+}
+
+/// The items of a frame, or a dead letter of all of it where it is a commit that is not what it
+/// claims to be.
+fn contents_of_checked(
+    frame: &Frame<'_>,
+    bytes: &[u8],
+    name: &EventName<'_>,
+    verify: Verify,
+    counters: &NetworkCounters,
+) -> Vec<Content> {
+    if let Frame::Commit(commit) = frame
+        && verify != Verify::None
+        && let Err(problem) = check(commit)
+    {
+        return vec![dead(bytes, "unverified_commit", format!("{name}: {problem}"))];
+    }
+    contents_of(frame, bytes, name, &counters.read)
+        .into_iter()
+        .map(|(_, content)| content)
+        .collect()
+}
+
+/// Checks that a commit brings the records that it names, with the hashes that it names them by.
+fn check(commit: &Commit<'_>) -> Result<(), String> {
+    for op in commit.ops() {
+        let op = op.map_err(|error| error.to_string())?;
+        if let Some(cid) = op.cid {
+            commit.record(&cid).map_err(|error| error.to_string())?;
+        }
+    }
+    Ok(())
+}
+
+/// A time as microseconds since 1970.
+pub(crate) fn micros_of(time: &str) -> Option<u64> {
+    let time: Time = time.parse().ok()?;
+    u64::try_from(time.as_micros()).ok()
+}
