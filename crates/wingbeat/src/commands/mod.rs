@@ -19,7 +19,10 @@ use tokio_util::sync::CancellationToken;
 use wingbeat_flow::{Cursor, LegacyCursor};
 use wingbeat_log::{Access, Log};
 use wingbeat_ops::config::Span;
-use wingbeat_source::{NetworkOptions, OpenOptions, Place, Resume, Source, SourceSpec, Verify};
+use wingbeat_source::{
+    OpenOptions, Place, Resume, Source, SourceSpec,
+    network::{NetworkOptions, Verify},
+};
 
 use crate::{
     cli::SourceArgs,
