@@ -17,6 +17,9 @@ const ROUNDS: usize = 5;
 /// The end of time: a recording's revisions lie in the past.
 const NOW: u64 = u64::MAX;
 
+/// What is done with one frame; says whether the frame was accepted.
+type Work = dyn Fn(&[u8], &PublicKey) -> bool;
+
 pub(crate) fn run(folder: Option<&str>) -> Outcome<()> {
     let folder = Path::new(folder.unwrap_or("../shared/fixtures/jetstream-corpus"));
     let frames = frames(&folder.join("frames.bin.zst"))?;
@@ -26,7 +29,7 @@ pub(crate) fn run(folder: Option<&str>) -> Outcome<()> {
         if let Frame::Commit(commit) = Frame::decode(frame)? {
             let key = keys.get(commit.repo()?.as_str()).ok_or("a commit without a key")?;
             verify_commit(&commit, key, None, NOW)?;
-            commits.push((frame, key));
+            commits.push((frame.as_slice(), key));
         }
     }
     println!(
@@ -34,7 +37,7 @@ pub(crate) fn run(folder: Option<&str>) -> Outcome<()> {
         commits.len(),
         folder.display()
     );
-    let works: [(&str, &dyn Fn(&[u8], &PublicKey) -> bool); 4] = [
+    let works: [(&str, &Work); 4] = [
         ("decode", &|frame, _| commit(frame, |_| true)),
         ("hashes: `verify_hashes`", &|frame, _| commit(frame, |c| verify_hashes(c).is_ok())),
         ("signature only", &|frame, key| commit(frame, |c| is_signed(c, key))),
@@ -57,10 +60,7 @@ pub(crate) fn run(folder: Option<&str>) -> Outcome<()> {
 
 /// The rate of one round, in frames per second.
 #[expect(clippy::cast_precision_loss, reason = "counts of frames")]
-fn rate(
-    commits: &[(&Vec<u8>, &PublicKey)],
-    work: &dyn Fn(&[u8], &PublicKey) -> bool,
-) -> Outcome<f64> {
+fn rate(commits: &[(&[u8], &PublicKey)], work: &Work) -> Outcome<f64> {
     let start = Instant::now();
     for _ in 0..PASSES {
         for (frame, key) in commits {

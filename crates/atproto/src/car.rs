@@ -159,7 +159,7 @@ impl<'a> Car<'a> {
             }
             sorted.push(block);
         }
-        sorted.sort_unstable_by(|a, b| a.cid.cmp(&b.cid));
+        sorted.sort_unstable_by_key(|block| block.cid);
         Ok(Blocks { sorted })
     }
 }
