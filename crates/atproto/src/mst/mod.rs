@@ -9,7 +9,8 @@
 //! Nodes are loaded one by one where an operation needs them, and read strictly: what is accepted
 //! is what a correct writer would have written, byte for byte. The cost for a hostile tree is
 //! bounded: a child lies one layer deeper and between its parent's keys, so no path is longer than
-//! [`LAYER_MAX`] and no node is reached twice; and a node has at most [`NODE_ENTRIES_MAX`] entries.
+//! [`LAYER_MAX`] and no node is reached twice; and a node has at most [`NODE_ENTRIES_MAX`] entries. Loaded nodes
+//! hold their keys whole, so they take up to some twenty times the bytes of their blocks.
 
 mod invert;
 mod node;
