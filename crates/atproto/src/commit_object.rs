@@ -113,7 +113,7 @@ impl<'a> CommitObject<'a> {
     }
 }
 
-#[cfg(all(test, feature = "sign"))]
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::{Codec, Curve};
