@@ -112,3 +112,54 @@ impl<'a> CommitObject<'a> {
         Value::Map(fields).encode()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Codec, Curve};
+
+    /// A signed object with one field changed, added or (for `None`) left out.
+    fn object_with(name: &str, value: Option<Value<'_>>) -> (Vec<u8>, PublicKey) {
+        let data = Cid::of(Codec::Drisl, b"\xa0");
+        let mut fields = vec![
+            ("did", Value::Text("did:plc:44ybard66vv44zksje25o7dz")),
+            ("rev", Value::Text("3mptbypluud2a")),
+            ("data", Value::Link(data)),
+            ("prev", Value::Null),
+            ("version", Value::Integer(3)),
+        ];
+        fields.retain(|(field, _)| *field != name);
+        fields.extend(value.map(|value| (name, value)));
+        let key = SigningKey::from_seed_bytes(Curve::P256, &[7; 32]).unwrap();
+        let signature = key.sign(&Value::Map(fields.clone()).encode().unwrap());
+        fields.push(("sig", Value::Bytes(&signature)));
+        (Value::Map(fields).encode().unwrap(), key.public())
+    }
+
+    #[test]
+    fn fields_of_a_later_version_are_signed_too() {
+        for (name, value) in [("z", Value::Null), ("zzzzzzzz", Value::Bool(true))] {
+            let (block, key) = object_with(name, Some(value));
+            let object = CommitObject::parse(&block).unwrap();
+            assert_eq!(object.verify_signature(&key), Ok(()));
+        }
+    }
+
+    #[test]
+    fn what_is_no_commit_object_is_refused() {
+        let problem = |name, value| {
+            let (block, _) = object_with(name, value);
+            CommitObject::parse(&block).unwrap_err().to_string()
+        };
+        assert_eq!(problem("version", Some(Value::Integer(2))), "`version`: not 3");
+        assert_eq!(problem("version", None), "`version` is missing");
+        assert_eq!(problem("data", None), "`data` is missing");
+        assert_eq!(problem("rev", Some(Value::Text("3"))), "`rev`: not a TID");
+        assert!(problem("did", Some(Value::Text("x"))).starts_with("`did`: not a DID"));
+        let (block, _) = object_with("prev", Some(Value::Text("x")));
+        assert!(CommitObject::parse(&block).is_err());
+        // As it is written, with one byte more.
+        let (block, _) = object_with("z", Some(Value::Null));
+        assert!(CommitObject::parse(&[&block[..], b"\0"].concat()).is_err());
+    }
+}

@@ -1,7 +1,8 @@
 //! AT Protocol bytes: what the firehose sends, taken apart and checked.
 //!
 //! Floor 1: no I/O, no clock, and no other crate of the workspace. Whatever comes in is hostile;
-//! nothing here panics on it, and nothing takes more memory than a few times its size.
+//! nothing here panics on it, and nothing takes more memory than a few times its size ([`mst`] says
+//! what its nodes take).
 //!
 //! - [`cbor`]: DRISL-CBOR, read in place and written
 //! - [`Cid`], [`Tid`], [`Did`], [`Nsid`], [`RecordKey`], [`RecordUri`]: the names of things

@@ -1,6 +1,6 @@
 //! Repositories that are written and signed here: for the simulated network and tests.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use crate::{
     car,
@@ -8,7 +8,7 @@ use crate::{
     cid::{Cid, Codec},
     commit_object::CommitObject,
     frame,
-    mst::{MstError, Tree},
+    mst::{self, MstError, Tree},
     signature::SigningKey,
     syntax::{Did, SyntaxError},
     tid::Tid,
@@ -78,9 +78,11 @@ impl RepositoryWriter {
         self.state
     }
 
-    /// Writes records and signs the commit. After an error nothing was written.
+    /// Writes records and signs the commit. After an error nothing was written. More than
+    /// [`OPS_MAX`](crate::OPS_MAX) writes make a commit that nobody accepts.
     pub fn commit(&mut self, rev: Tid, writes: &[Write<'_>]) -> Result<WrittenCommit, WriteError> {
-        let mut tree = self.tree.clone();
+        self.check(writes)?;
+        let tree = &mut self.tree;
         let mut ops = Vec::with_capacity(writes.len());
         let mut records = Vec::new();
         for Write { path, record } in writes {
@@ -102,10 +104,24 @@ impl RepositoryWriter {
         let commit = Cid::of(Codec::Drisl, &commit_block);
         let nodes = tree.proof(writes.iter().map(|write| write.path))?;
         let blocks = encode_car(&commit_block, &nodes, records)?;
-        self.tree = tree;
         self.commit_block = commit_block;
         let since = self.state.replace(RepoState { rev, data });
         Ok(WrittenCommit { did: self.did.clone(), rev, since, commit, blocks, ops })
+    }
+
+    /// Checks that nothing in the writes can fail.
+    fn check(&mut self, writes: &[Write<'_>]) -> Result<(), MstError> {
+        let mut paths = HashSet::new();
+        for Write { path, record } in writes {
+            mst::check_key(path.as_bytes()).map_err(MstError::Key)?;
+            if !paths.insert(path) {
+                return Err(MstError::KeyTwice);
+            }
+            if record.is_none() && self.tree.get(path)?.is_none() {
+                return Err(MstError::KeyAbsent);
+            }
+        }
+        Ok(())
     }
 
     /// The whole repository as a CAR, as of the last commit. The records are the caller's.

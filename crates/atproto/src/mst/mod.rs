@@ -9,7 +9,8 @@
 //! Nodes are loaded one by one where an operation needs them, and read strictly: what is accepted
 //! is what a correct writer would have written, byte for byte. The cost for a hostile tree is
 //! bounded: a child lies one layer deeper and between its parent's keys, so no path is longer than
-//! [`LAYER_MAX`] and no node is reached twice; and a node has at most [`NODE_ENTRIES_MAX`] entries.
+//! [`LAYER_MAX`] and no node is reached twice; and a node has at most [`NODE_ENTRIES_MAX`] entries. Loaded nodes
+//! hold their keys whole, so they take up to some twenty times the bytes of their blocks.
 
 mod invert;
 mod node;
@@ -105,22 +106,29 @@ pub fn check_key(key: &[u8]) -> Result<(), &'static str> {
     if key.len() > KEY_BYTES_MAX {
         return Err("longer than 1,024 bytes");
     }
-    let mut slash = None;
-    for (at, byte) in key.iter().enumerate() {
-        match byte {
-            b'/' if slash.is_some() => return Err("more than one `/`"),
-            b'/' => slash = Some(at),
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'.' | b'_' | b':' | b'~' | b'-' => {}
-            _ => return Err("other characters than A-Z a-z 0-9 . _ : ~ - and /"),
-        }
+    if !key.iter().all(|&byte| IS_IN_KEYS[usize::from(byte)]) {
+        return Err("other characters than A-Z a-z 0-9 . _ : ~ - and /");
     }
-    match slash {
-        None => Err("no `/`"),
-        Some(0) => Err("nothing before its `/`"),
-        Some(at) if at + 1 == key.len() => Err("nothing behind its `/`"),
-        Some(_) => Ok(()),
+    let Some(slash) = key.iter().position(|&byte| byte == b'/') else { return Err("no `/`") };
+    match (&key[..slash], &key[slash + 1..]) {
+        (_, rkey) if rkey.contains(&b'/') => Err("more than one `/`"),
+        ([], _) => Err("nothing before its `/`"),
+        (_, []) => Err("nothing behind its `/`"),
+        _ => Ok(()),
     }
 }
+
+/// The bytes that keys are made of. A table, as every key of every node is checked.
+static IS_IN_KEYS: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0_u8;
+    while byte < 128 {
+        table[byte as usize] =
+            byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b':' | b'~' | b'-' | b'/');
+        byte += 1;
+    }
+    table
+};
 
 /// The length of what two keys start with in common: what the second one leaves away in its node.
 pub fn common_prefix(left: &[u8], right: &[u8]) -> usize {

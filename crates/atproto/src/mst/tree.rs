@@ -11,7 +11,8 @@ use crate::{
 
 /// A tree, loaded as far as it was looked at.
 ///
-/// An operation that fails because of the blocks or the key leaves the tree as it was.
+/// An operation that fails leaves the tree as it was: what it needs is loaded before it changes
+/// anything.
 #[derive(Debug, Clone)]
 pub struct Tree<'b> {
     pub(super) blocks: &'b Blocks<'b>,
@@ -83,24 +84,20 @@ impl<'b> Tree<'b> {
         let old = self.get(key)?.ok_or(MstError::KeyAbsent)?;
         load_seam(&mut self.root, self.blocks, key.as_bytes())?;
         remove(&mut self.root, key.as_bytes())?;
-        self.trim()?;
+        self.trim();
         Ok(old)
     }
 
-    /// Takes away the nodes at the top that have no key any more. One that is not among the blocks
-    /// stays: whether it has keys, its name tells whoever compares it.
-    fn trim(&mut self) -> Result<(), MstError> {
+    /// Takes away the nodes at the top that have no key any more. One that can't be loaded stays:
+    /// whether it has keys, its name tells whoever compares it.
+    fn trim(&mut self) {
         while let Link::Loaded(root) = &mut self.root
             && root.entries.is_empty()
         {
             let (below, place) = root.child(0, Place::default());
-            match below.load(self.blocks, place) {
-                Ok(_) | Err(MstError::Missing(_)) => {}
-                Err(error) => return Err(error),
-            }
+            let _ = below.load(self.blocks, place);
             self.root = std::mem::take(below);
         }
-        Ok(())
     }
 }
 

@@ -3,9 +3,9 @@
 use crate::common::{commit_frame, op, post_record, recorded_frames};
 use proptest::prelude::*;
 use wingbeat_atproto::{
-    Car, Cid, Codec, Frame, Post,
+    Car, Cid, Codec, Curve, Frame, Post, SigningKey,
     cbor::{self, Reader, Value},
-    to_json,
+    to_json, verify_commit, verify_hashes,
 };
 
 /// Everything that can be done with a frame; returns how many records came out of it.
@@ -13,6 +13,10 @@ fn explore(bytes: &[u8]) -> usize {
     let mut records = 0;
     if let Ok(Frame::Commit(commit)) = Frame::decode(bytes) {
         let _ = (commit.repo(), commit.rev(), commit.since(), commit.time());
+        let hashes = verify_hashes(&commit);
+        let key = SigningKey::from_seed_bytes(Curve::Secp256k1, &[7; 32]).unwrap().public();
+        let full = verify_commit(&commit, &key, None, u64::MAX);
+        assert!(full.is_err() || hashes.is_ok());
         for op in commit.ops() {
             let Ok(op) = op else { continue };
             let _ = op.path();

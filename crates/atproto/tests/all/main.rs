@@ -1,6 +1,7 @@
 //! Tests of the whole crate through its public interface.
 
 #![expect(
+    clippy::panic,
     clippy::unwrap_used,
     clippy::print_stderr,
     reason = "tests fail by panicking, and say what they skip"

@@ -234,7 +234,7 @@ fn problem(nodes: &[Vec<u8>], key: &str) -> String {
 }
 
 #[test]
-fn hostile_nodes_are_refused() {
+fn i6_hostile_nodes_are_refused() {
     let low = |number| key_of_layer(number, 0);
     let (a, b) = (low(1), low(2));
     let shared = mst::common_prefix(a.as_bytes(), b.as_bytes());
@@ -269,7 +269,7 @@ fn hostile_nodes_are_refused() {
 }
 
 #[test]
-fn nodes_that_stand_where_they_cannot_are_refused() {
+fn i6_nodes_that_stand_where_they_cannot_are_refused() {
     let (low, high) = (key_of_layer(5, 0), key_of_layer(1, 2));
     let leaf = node(None, vec![entry(&low, 0, None)]);
     let leaf_cid = Cid::of(Codec::Drisl, &leaf);
