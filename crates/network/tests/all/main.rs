@@ -1,5 +1,7 @@
 //! The simulated network, as a plain websocket client and an HTTP client see it.
 
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+
 mod faults;
 mod http;
 mod jetstream;
