@@ -26,11 +26,11 @@ const LAST_WORD_MAX: Duration = Duration::from_secs(5);
 
 /// A connection.
 pub(crate) struct Connection {
-    pub(crate) shared: Arc<Shared>,
-    pub(crate) socket: WebSocket,
-    pub(crate) subscription: Subscription,
+    shared: Arc<Shared>,
+    socket: WebSocket,
+    subscription: Subscription,
     /// v1: nothing is sent before the consumer has said what it wants.
-    pub(crate) needs_hello: bool,
+    needs_hello: bool,
     /// The next event.
     next: u64,
     /// The first event that is live, not replayed.
@@ -70,10 +70,15 @@ struct OptionsUpdate {
 }
 
 impl Connection {
-    pub(crate) fn new(shared: Arc<Shared>, socket: WebSocket, subscription: Subscription) -> Self {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        socket: WebSocket,
+        subscription: Subscription,
+        needs_hello: bool,
+    ) -> Self {
         let next = subscription.start.event;
         let cutover = shared.history.bounds().end;
-        Self { shared, socket, subscription, needs_hello: false, next, cutover, held: Vec::new() }
+        Self { shared, socket, subscription, needs_hello, next, cutover, held: Vec::new() }
     }
 
     /// Sends until one of the two sides ends it.

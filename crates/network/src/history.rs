@@ -144,12 +144,13 @@ impl History {
         first + window.entries.partition_point(is_before) as u64
     }
 
-    /// The truth about the events from `from` on; `None` where it is not kept any more.
-    pub(crate) fn truth(&self, from: u64) -> Option<Vec<Arc<oracle::Event>>> {
+    /// The truth about up to `max` events from `from` on; `None` where it is not kept any more.
+    pub(crate) fn truth(&self, from: u64, max: usize) -> Option<Vec<Arc<oracle::Event>>> {
         let window = self.window();
         let first = window.truth.front().map_or(0, |event| event.n);
         let offset = usize::try_from(from.checked_sub(first)?).unwrap_or(usize::MAX);
-        Some(window.truth.range(offset.min(window.truth.len())..).cloned().collect())
+        let offset = offset.min(window.truth.len());
+        Some(window.truth.range(offset..).take(max).cloned().collect())
     }
 
     fn window(&self) -> MutexGuard<'_, Window> {

@@ -16,7 +16,7 @@
 //! | `/did:plc:...` | a DID document, as the PLC directory gives it |
 //! | `POST /simulate/FAULT?count=N` | has a fault done on this host |
 //! | `/simulate/faults` | the faults that were done, as JSON lines |
-//! | `/simulate/events?from=N` | the truth about every event, as JSON lines |
+//! | `/simulate/events?from=N` | the truth about up to 100,000 events from N on, as JSON lines |
 //!
 //! ```text
 //! world ── makes, signs ──> history ──> connection (relay, v1, v2) ──> consumer

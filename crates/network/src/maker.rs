@@ -32,6 +32,7 @@ pub(crate) struct Maker {
     ordered: Condvar,
     rate: f64,
     prepared: Option<Prepared>,
+    window: u64,
 }
 
 #[derive(Debug, Default)]
@@ -55,6 +56,7 @@ impl Maker {
             ordered: Condvar::new(),
             rate: options.rate,
             prepared: options.prepared,
+            window: options.window as u64,
         })
     }
 
@@ -109,7 +111,9 @@ impl Maker {
     fn run(&self, ahead: &[Arc<Event>]) {
         let started = Instant::now();
         let gap_us = self.world().gap_us();
+        // What happens at once must not push what a reader waits for out of the window.
         let batch = if ahead.is_empty() { BATCH } else { PREPARED_BATCH };
+        let batch = batch.min(self.window.div_ceil(2));
         let last = match self.prepared {
             Some(Prepared { events, then: Afterwards::End }) => events as u64,
             _ => u64::MAX,

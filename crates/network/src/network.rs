@@ -4,9 +4,10 @@ use std::{
     net::{Ipv4Addr, SocketAddr},
     sync::{Arc, OnceLock, atomic::AtomicU64},
     thread,
+    time::Duration,
 };
 
-use tokio::{net::TcpListener, task::JoinSet};
+use tokio::{net::TcpListener, task::JoinSet, time::timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -17,6 +18,9 @@ use crate::{
     options::{Options, StartError},
     server,
 };
+
+/// How long requests that are under way have to end when the network stops.
+const STOP_MAX: Duration = Duration::from_secs(5);
 
 /// A network that runs.
 #[derive(Debug)]
@@ -96,7 +100,11 @@ impl Network {
     pub async fn stop(mut self) {
         self.shared.stop.cancel();
         self.shared.maker.stop();
-        while self.servers.join_next().await.is_some() {}
+        let all = async { while self.servers.join_next().await.is_some() {} };
+        if timeout(STOP_MAX, all).await.is_err() {
+            // Someone holds a request open.
+            self.servers.shutdown().await;
+        }
         if let Some(maker) = self.maker.take() {
             let joined = tokio::task::spawn_blocking(move || maker.join()).await;
             if !matches!(joined, Ok(Ok(()))) {
@@ -141,7 +149,7 @@ impl Shared {
         Ok((Arc::new(shared), thread))
     }
 
-    /// The dictionary of v2. The first call takes some seconds.
+    /// The dictionary of v2. The first call trains it: that is work for a processor.
     pub(crate) fn v2_dictionary(&self) -> Result<Arc<Dictionary>, String> {
         let train = || Dictionary::train(&self.options).map(Arc::new);
         self.v2_dictionary.get_or_init(train).clone()

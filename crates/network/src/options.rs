@@ -12,13 +12,13 @@ const START_MICROS: u64 = 1_767_225_600_000_000;
 /// The most accounts: each has a repository in memory.
 const ACCOUNTS_MAX: usize = 100_000;
 
-/// The most events that are kept or made ahead, some 4 KB each.
+/// The most events that are kept or made ahead: they are in memory.
 const EVENTS_MAX: usize = 2_000_000;
 
 /// The most hosts.
 const HOSTS_MAX: usize = 64;
 
-/// The highest rate. Signing alone takes some 30 microseconds.
+/// The highest rate: far more than can be made, so that a slip of the keyboard is refused.
 const RATE_MAX: f64 = 1_000_000.0;
 
 /// What network to simulate. What happens in it follows from `seed`, `rate`, `start_micros`,
@@ -40,7 +40,7 @@ pub struct Options {
     /// What kinds of events there are.
     pub mix: Mix,
     /// The collections in which records are created, each with its weight. One that is not known
-    /// gets records with a number in them.
+    /// gets records with a number in them. The default is an estimate of the real network.
     pub collections: Vec<(String, f64)>,
     /// How many past events are kept for cursors.
     pub window: usize,
@@ -172,7 +172,7 @@ impl Default for Options {
 }
 
 impl Default for Mix {
-    /// About as on the real network, with more of what is rare.
+    /// An estimate of the real network, with more of what is rare: tests need it.
     fn default() -> Self {
         Self {
             identities: 0.005,

@@ -15,7 +15,7 @@ use tokio::net::TcpListener;
 use crate::{
     connection::Connection,
     dictionary::{Dictionary, Packer},
-    fault::{DoneFault, Fault, Level},
+    fault::{DoneFault, Fault, Level, UnknownFault},
     filter::Filter,
     network::Shared,
     subscription::{BadCursor, Protocol, Start, Subscription, first_seq},
@@ -27,6 +27,9 @@ const CLIENT_MESSAGE_BYTES_MAX: usize = 10 << 20;
 
 /// How much is gathered before it is written to the socket.
 const WRITE_BUFFER_BYTES: usize = 256 << 10;
+
+/// The most events that one answer tells the truth about. Whoever wants more asks again.
+const TRUTH_EVENTS_MAX: usize = 100_000;
 
 /// The subprotocol of Jetstream v2.
 const V2_SUBPROTOCOL: &str = "xrpc.v1.json";
@@ -103,12 +106,8 @@ impl Parameters {
     }
 }
 
-fn refuse(message: impl ToString) -> Refusal {
-    Refusal {
-        status: StatusCode::BAD_REQUEST,
-        error: "InvalidRequest",
-        message: message.to_string(),
-    }
+fn refuse(message: impl Into<String>) -> Refusal {
+    Refusal { status: StatusCode::BAD_REQUEST, error: "InvalidRequest", message: message.into() }
 }
 
 impl IntoResponse for Refusal {
@@ -141,7 +140,7 @@ async fn subscribe_v1(
         &[],
         parameters.bytes("maxMessageSizeBytes")?,
     )
-    .map_err(refuse)?;
+    .map_err(|error| refuse(error.to_string()))?;
     let by_header = headers.get("socket-encoding");
     let by_header = by_header.is_some_and(|value| value.as_bytes() == b"zstd");
     let packed = by_header || parameters.get("compress") == Some("true");
@@ -177,7 +176,7 @@ async fn subscribe_v2(
         &parameters.all("kinds"),
         parameters.bytes("maxMessageSizeBytes")?,
     )
-    .map_err(refuse)?;
+    .map_err(|error| refuse(error.to_string()))?;
     let dictionary = match parameters.number("zstdDictionary")? {
         None => None,
         Some(id) => {
@@ -233,8 +232,7 @@ impl Host {
             .write_buffer_size(WRITE_BUFFER_BYTES);
         Ok(upgrade.on_upgrade(move |socket| async move {
             let stop = shared.stop.clone();
-            let mut connection = Connection::new(shared, socket, subscription);
-            connection.needs_hello = needs_hello;
+            let mut connection = Connection::new(shared, socket, subscription, needs_hello);
             if fault == Some(Fault::Mute) {
                 connection.hush(&stop).await;
             } else if is_future {
@@ -352,9 +350,9 @@ async fn simulate(
     Path(name): Path<String>,
     Query(parameters): Query<Vec<(String, String)>>,
 ) -> Answer {
-    let fault: Fault = name.parse().map_err(refuse)?;
+    let fault: Fault = name.parse().map_err(|error: UnknownFault| refuse(error.to_string()))?;
     let count = Parameters(parameters).number("count")?.unwrap_or(1);
-    let count = usize::try_from(count).map_err(refuse)?;
+    let count = usize::try_from(count).map_err(|error| refuse(error.to_string()))?;
     host.shared
         .inject(host.index, fault, count)
         .map_err(|message| Refusal { status: StatusCode::CONFLICT, ..refuse(message) })?;
@@ -375,7 +373,7 @@ async fn events(
     Query(parameters): Query<Vec<(String, String)>>,
 ) -> Answer {
     let from = Parameters(parameters).number("from")?.unwrap_or(0);
-    let Some(events) = host.shared.history.truth(from) else {
+    let Some(events) = host.shared.history.truth(from, TRUTH_EVENTS_MAX) else {
         return Err(Refusal {
             status: StatusCode::GONE,
             ..refuse("the truth about these events is not kept any more")
