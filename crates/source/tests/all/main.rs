@@ -10,4 +10,8 @@
 mod common;
 mod file;
 mod frames;
+mod network;
+mod network_auto;
+mod network_host;
+mod network_jetstream;
 mod simulator;
