@@ -42,7 +42,8 @@ impl Dictionary {
     /// Reads a file.
     pub(crate) fn read(path: &Path) -> io::Result<Self> {
         let bytes = std::fs::read(path)?;
-        Self::parse(bytes.into()).map_err(|problem| io::Error::new(io::ErrorKind::InvalidData, problem))
+        Self::parse(bytes.into())
+            .map_err(|problem| io::Error::new(io::ErrorKind::InvalidData, problem))
     }
 }
 

@@ -121,7 +121,8 @@ pub(crate) fn parse_endpoints(text: &str) -> Result<Vec<Endpoint>, SourceError> 
     let mut endpoints: Vec<Endpoint> = Vec::new();
     for part in text.split(',') {
         let protocols = [Protocol::JetstreamV2, Protocol::JetstreamV1, Protocol::Relay];
-        let with_host = |protocol: &Protocol| Some((*protocol, part.strip_prefix(protocol.prefix())?));
+        let with_host =
+            |protocol: &Protocol| Some((*protocol, part.strip_prefix(protocol.prefix())?));
         let Some((protocol, host)) = protocols.iter().find_map(with_host) else {
             return Err(SourceError::Spec(format!(
                 "`{part}` does not say what the host speaks: write v2=, v1= (both Jetstream) or \
@@ -136,7 +137,9 @@ pub(crate) fn parse_endpoints(text: &str) -> Result<Vec<Endpoint>, SourceError> 
     }
     if endpoints.len() > HOSTS_MAX {
         let count = endpoints.len();
-        return Err(SourceError::Spec(format!("auto takes {HOSTS_MAX} hosts at most, not {count}")));
+        return Err(SourceError::Spec(format!(
+            "auto takes {HOSTS_MAX} hosts at most, not {count}"
+        )));
     }
     Ok(endpoints)
 }
@@ -154,8 +157,15 @@ mod tests {
         assert_eq!(endpoint.url(), "ws://127.0.0.1:80/subscribe");
         assert_eq!(endpoint.http_url("/x"), "http://127.0.0.1:80/x");
         for wrong in [
-            "", "bsky.network", "https://bsky.network", "wss://", "wss://a@b", "wss://a/b",
-            "wss://a?b", "ws://a b", "wss://:443",
+            "",
+            "bsky.network",
+            "https://bsky.network",
+            "wss://",
+            "wss://a@b",
+            "wss://a/b",
+            "wss://a?b",
+            "ws://a b",
+            "wss://:443",
         ] {
             assert!(Endpoint::parse(Protocol::Relay, wrong).is_err(), "{wrong}");
         }

@@ -71,11 +71,8 @@ impl Host {
     pub(crate) fn arrived_at(&mut self, cursor: u64, time_us: u64) {
         self.is_too_old = false;
         // On Jetstream v1 the cursor is a time, and they don't come strictly in order.
-        let place = self.place.get_or_insert_with(|| Place {
-            host: self.url.clone(),
-            cursor,
-            time_us,
-        });
+        let place =
+            self.place.get_or_insert_with(|| Place { host: self.url.clone(), cursor, time_us });
         let is_by_time = self.endpoint.protocol == Protocol::JetstreamV1;
         place.cursor = if is_by_time { cursor.max(place.cursor) } else { cursor };
         place.time_us = time_us.max(place.time_us);

@@ -21,8 +21,7 @@ use super::{
 use crate::{
     Content,
     contents::{
-        Change, account_event, delete_event, identity_event, post_content, sync_event,
-        update_event,
+        Change, account_event, delete_event, identity_event, post_content, sync_event, update_event,
     },
     dead::dead,
 };
@@ -157,11 +156,7 @@ pub(crate) fn decode(
     decoded
 }
 
-fn decode_v1(
-    bytes: &[u8],
-    url: &str,
-    counters: &NetworkCounters,
-) -> Result<Decoded, BadMessage> {
+fn decode_v1(bytes: &[u8], url: &str, counters: &NetworkCounters) -> Result<Decoded, BadMessage> {
     let message: V1Message<'_> = parse(bytes)?;
     let micros = i64::try_from(message.time_us)
         .map_err(|_| BadMessage("its `time_us` is no time".to_owned()))?;
@@ -177,11 +172,7 @@ fn decode_v1(
     Ok(Decoded::Event(event_of(&envelope, bytes, url, counters)))
 }
 
-fn decode_v2(
-    bytes: &[u8],
-    url: &str,
-    counters: &NetworkCounters,
-) -> Result<Decoded, BadMessage> {
+fn decode_v2(bytes: &[u8], url: &str, counters: &NetworkCounters) -> Result<Decoded, BadMessage> {
     let message: V2Message<'_> = parse(bytes)?;
     if message.kind == "error" {
         let name = message.error.as_deref().unwrap_or("error");
@@ -259,6 +250,7 @@ struct Failure<'a> {
 }
 
 impl Failure<'_> {
+    #[expect(clippy::needless_pass_by_value, reason = "it is what `map_err` hands over")]
     fn of_event(error: impl ToString) -> Self {
         Self { kind: "bad_event", message: error.to_string(), record: None }
     }
@@ -275,8 +267,7 @@ fn contents_of_commit<'a>(
 ) -> Result<Option<Content>, Failure<'a>> {
     count(&counters.read.ops);
     let body = envelope.body.ok_or_else(|| missing("commit"))?;
-    let commit: JsonCommit<'a> =
-        serde_json::from_str(body.get()).map_err(Failure::of_event)?;
+    let commit: JsonCommit<'a> = serde_json::from_str(body.get()).map_err(Failure::of_event)?;
     if commit.collection != POST_COLLECTION {
         count(&counters.read.ops_skipped);
         return Ok(None);
@@ -306,7 +297,8 @@ fn record_content<'a>(
     cid: &str,
     record: &'a RawValue,
 ) -> Result<Content, Failure<'a>> {
-    let fail = |kind: &'static str, message: String| Failure { kind, message, record: Some(record) };
+    let fail =
+        |kind: &'static str, message: String| Failure { kind, message, record: Some(record) };
     let post: JsonPost<'_> = serde_json::from_str(record.get())
         .map_err(|error| fail("bad_record", format!("the record {cid}: {error}")))?;
     let langs = post.langs.as_ref().map(|langs| langs.iter().map(String::as_str).collect());
@@ -330,10 +322,7 @@ fn record_content<'a>(
     content.map_err(|error| fail("too_large", error.to_string()))
 }
 
-fn account_content<'a>(
-    envelope: &Envelope<'a>,
-    rev: &mut String,
-) -> Result<Content, Failure<'a>> {
+fn account_content<'a>(envelope: &Envelope<'a>, rev: &mut String) -> Result<Content, Failure<'a>> {
     let body = envelope.body.ok_or_else(|| missing(envelope.kind))?;
     let event: JsonAccount = serde_json::from_str(body.get()).map_err(Failure::of_event)?;
     if event.did != envelope.did {

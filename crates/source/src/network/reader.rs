@@ -325,8 +325,7 @@ impl Reader {
     async fn try_better_hosts(&mut self, host: usize) -> Option<Ended> {
         for better in 0..host {
             let dictionary = self.v1_dictionary.as_ref();
-            let session =
-                self.hosts[better].connect(self.last_us, &self.options, dictionary).await;
+            let session = self.hosts[better].connect(self.last_us, &self.options, dictionary).await;
             if let Ok(session) = session {
                 self.hosts[host].silence.interrupted();
                 return Some(Ended::Moved { host: better, session: Box::new(session) });

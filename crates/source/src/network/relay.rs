@@ -87,7 +87,10 @@ fn contents_of_checked(
     {
         return vec![dead(bytes, "unverified_commit", format!("{name}: {problem}"))];
     }
-    contents_of(frame, bytes, name, &counters.read).into_iter().map(|(_, content)| content).collect()
+    contents_of(frame, bytes, name, &counters.read)
+        .into_iter()
+        .map(|(_, content)| content)
+        .collect()
 }
 
 /// Checks that a commit brings the records that it names, with the hashes that it names them by.

@@ -91,10 +91,9 @@ impl Socket {
         let mut request =
             url.into_client_request().map_err(|error| unreachable(error.to_string()))?;
         let agent = concat!("wingbeat/", env!("CARGO_PKG_VERSION"));
-        request.headers_mut().insert(
-            USER_AGENT,
-            tungstenite::http::HeaderValue::from_static(agent),
-        );
+        request
+            .headers_mut()
+            .insert(USER_AGENT, tungstenite::http::HeaderValue::from_static(agent));
         let connector = if url.starts_with("wss:") {
             Connector::Rustls(tls::client_config().map_err(unreachable)?)
         } else {

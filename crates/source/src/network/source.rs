@@ -16,9 +16,7 @@ use super::{
     recent::Recent,
     retry::Retry,
 };
-use crate::{
-    Connection, Description, Item, Pace, Place, Resume, Source, SourceError,
-};
+use crate::{Connection, Description, Item, Pace, Place, Resume, Source, SourceError};
 
 /// Posts and events from the network: from one host, or from the best of several.
 ///
@@ -60,8 +58,7 @@ impl NetworkSource {
             None => None,
         };
         let Resume { position, places } = resume.unwrap_or_default();
-        let (sender, connection) =
-            watch::channel(Connection::Connecting { host: first.url() });
+        let (sender, connection) = watch::channel(Connection::Connecting { host: first.url() });
         let (outbox, batches) = Outbox::new(position);
         let counters = Arc::new(NetworkCounters::default());
         let hosts: Vec<_> =

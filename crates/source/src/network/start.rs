@@ -1,7 +1,7 @@
 //! Where to begin on a host: what is asked of it, and what is known about it beforehand.
 
-use super::options::Timings;
 use super::endpoint::Protocol;
+use super::options::Timings;
 use crate::Place;
 
 /// How far Jetstream v1 goes back unless its operator has changed it, in microseconds: 36 hours,

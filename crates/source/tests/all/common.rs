@@ -20,7 +20,10 @@ pub(crate) fn shared_file(path: &str) -> Option<PathBuf> {
 }
 
 pub(crate) fn open_spec(spec: &str, resume: Option<u64>) -> Result<Box<dyn Source>, SourceError> {
-    open(&SourceSpec::parse(spec)?, &OpenOptions { resume: resume.map(Into::into), ..OpenOptions::default() })
+    open(
+        &SourceSpec::parse(spec)?,
+        &OpenOptions { resume: resume.map(Into::into), ..OpenOptions::default() },
+    )
 }
 
 pub(crate) fn open_file(kind: &str, path: &Path, resume: Option<u64>) -> Box<dyn Source> {

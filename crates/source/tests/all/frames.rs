@@ -29,12 +29,7 @@ fn commit(ops: Vec<Value<'_>>, records: &[&[u8]]) -> Vec<u8> {
     commit_at(7, "2026-07-04T14:38:09.085Z", ops, records)
 }
 
-pub(crate) fn commit_at(
-    seq: i64,
-    time: &str,
-    ops: Vec<Value<'_>>,
-    records: &[&[u8]],
-) -> Vec<u8> {
+pub(crate) fn commit_at(seq: i64, time: &str, ops: Vec<Value<'_>>, records: &[&[u8]]) -> Vec<u8> {
     let root = Cid::of(Codec::Drisl, b"\xa0");
     let named: Vec<_> = records.iter().map(|r| (Cid::of(Codec::Drisl, r), *r)).collect();
     let blocks = car::encode(root, &named).unwrap();

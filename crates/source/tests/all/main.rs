@@ -14,4 +14,5 @@ mod network;
 mod network_auto;
 mod network_host;
 mod network_jetstream;
+mod network_resolve;
 mod simulator;

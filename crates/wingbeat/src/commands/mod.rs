@@ -39,7 +39,8 @@ pub(crate) async fn open_source(
     rate: Option<f64>,
 ) -> Result<(Box<dyn Source>, Cursor), Failure> {
     let open = async |resume| {
-        let (spec, options) = (spec.clone(), OpenOptions { resume, rate, ..OpenOptions::default() });
+        let (spec, options) =
+            (spec.clone(), OpenOptions { resume, rate, ..OpenOptions::default() });
         let opened =
             tokio::task::spawn_blocking(move || wingbeat_source::open(&spec, &options)).await;
         match opened {
