@@ -376,6 +376,20 @@ async fn a_quiet_host_is_only_asked_and_a_dead_one_given_up() {
 }
 
 #[tokio::test]
+async fn a_host_that_does_not_speak_tls_is_no_host() {
+    let host = Host::start().await;
+    let spec = spec(&host).replace("ws://", "wss://");
+    let mut reading = Reading::start(&spec, &options());
+    for _ in 0..2 {
+        // The client's first word has no end that HTTP would have.
+        let hello = tokio::time::timeout(Duration::from_millis(100), host.answer(200, b""));
+        hello.await.expect_err("that was HTTP");
+    }
+    let problem = reading.broken().await;
+    assert!(!problem.is_empty(), "{problem}");
+}
+
+#[tokio::test]
 async fn what_goes_away_is_said_goodbye_to() {
     let host = Host::start().await;
     let mut reading = Reading::start(&spec(&host), &options());

@@ -117,7 +117,7 @@ async fn v1_begins_some_seconds_earlier_and_nothing_comes_twice() {
     for number in [8, 10, 11, 12, 13] {
         wire.send(text(&v1(number))).await;
     }
-    // The one with the number 8 was not there before.
+    // The one with the number 8 was not there before. What was dead is not dead again.
     reading.expect_post(8).await;
     let (item, places) = reading.item_and_places().await;
     assert!(format!("{item:?}").contains("post 13"));
