@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use proptest::prelude::*;
 use tokio_tungstenite::tungstenite::Message;
 use wingbeat_atproto::{cbor::Value, frame as cbor_frame};
 use wingbeat_source::{
@@ -11,7 +12,7 @@ use wingbeat_source::{
 };
 
 use crate::{
-    common::{open_file, read_all, shared_file},
+    common::{json, open_file, read_all, shared_file},
     frames::{commit_at, dead_kind, op, record},
     network_host::{
         Host, Reading, STEP_US, TIME_US, frame, frame_at, options, quick, read_before, time_of,
@@ -402,4 +403,77 @@ async fn what_goes_away_is_said_goodbye_to() {
         last = Some(message);
     }
     assert!(matches!(last, Some(Message::Close(_))), "{last:?}");
+}
+
+/// How a connection ends.
+#[derive(Debug, Clone, Copy)]
+enum End {
+    /// With a goodbye.
+    Close,
+    /// Without one.
+    Drop,
+    /// With a message that is none.
+    Junk,
+    /// With the last event once more.
+    Repeat,
+    /// With the error that slow readers get.
+    TooSlow,
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+
+    /// However connections end, and whether a host begins behind the cursor or at it: every event
+    /// comes once, and in order.
+    #[test]
+    fn every_event_comes_once_and_in_order(
+        connections in prop::collection::vec((0..4_u64, any::<bool>(), prop::sample::select(vec![
+            End::Close, End::Drop, End::Junk, End::Repeat, End::TooSlow,
+        ])), 1..8),
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let host = Host::start().await;
+            // With a cursor from the beginning: without one, what is junk would not come again.
+            let mut reading = Reading::start(&spec(&host), &read_before(url(&host), 1, 1));
+            let mut last = 1;
+            for (count, is_inclusive, end) in connections {
+                let mut wire = host.accept().await;
+                assert_eq!(wire.cursor(), Some(last));
+                if is_inclusive {
+                    wire.send(frame(last)).await;
+                }
+                for _ in 0..count {
+                    last += 1;
+                    wire.send(frame(last)).await;
+                }
+                let has_events = count > 0;
+                for _ in 0..count {
+                    let item = reading.item().await;
+                    assert!(matches!(item.content, Content::Post(_)), "{item:?}");
+                }
+                match end {
+                    End::Close => wire.close().await,
+                    End::Drop => drop(wire),
+                    End::Junk => {
+                        // Each time another one.
+                        wire.send(Message::binary(last.to_be_bytes().to_vec())).await;
+                    }
+                    End::Repeat if has_events => wire.send(frame(last)).await,
+                    End::Repeat | End::TooSlow => {
+                        wire.send(notice("error", "error", "ConsumerTooSlow")).await;
+                    }
+                }
+            }
+            let mut wire = host.accept().await;
+            wire.send(frame(last + 1)).await;
+            let mut item = reading.item().await;
+            // Junk that came twice behind the same event.
+            while matches!(item.content, Content::Dead { .. }) {
+                item = reading.item().await;
+            }
+            let Content::Post(post) = &item.content else { panic!("{item:?}") };
+            assert_eq!(json(&post.payload)["text"], format!("post {}", last + 1));
+        });
+    }
 }
