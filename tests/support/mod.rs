@@ -122,7 +122,8 @@ pub struct Running {
 }
 
 impl Running {
-    fn start(mut command: Command) -> Self {
+    /// Starts a command and waits until it says its address.
+    pub fn start(mut command: Command) -> Self {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
@@ -134,7 +135,7 @@ impl Running {
         });
         let mut line = String::new();
         stdout.read_line(&mut line).unwrap();
-        let Some((_, address)) = line.split_once("http://") else {
+        let Some((_, address)) = line.split_once("://") else {
             let _ = child.wait();
             panic!("it did not start: {line}{}", stderr.join().unwrap());
         };

@@ -29,6 +29,9 @@ use crate::{
 /// The most languages that a post may claim: as many as in a relay's frame.
 const LANGS_MAX: usize = 64;
 
+/// The first number that is no sequence number: they must be exact in a double.
+const SEQ_END: u64 = 1 << 53;
+
 /// A record was created, updated or deleted.
 #[derive(Deserialize)]
 struct JsonCommit<'a> {
@@ -194,6 +197,9 @@ fn decode_v2(bytes: &[u8], url: &str, counters: &NetworkCounters) -> Result<Deco
             _ => Ok(Decoded::Unknown(Content::Filtered(Reason::new("unknown_frame")))),
         };
     };
+    if !(1..SEQ_END).contains(&seq) {
+        return Err(BadMessage("its `seq` is not from 1 to 2^53 - 1".to_owned()));
+    }
     let envelope = Envelope {
         did: &payload.did,
         kind,
@@ -250,6 +256,7 @@ struct Failure<'a> {
 }
 
 impl Failure<'_> {
+    #[expect(clippy::needless_pass_by_value, reason = "it is what `map_err` hands over")]
     fn of_event(error: impl ToString) -> Self {
         Self { kind: "bad_event", message: error.to_string(), record: None }
     }

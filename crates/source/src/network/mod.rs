@@ -11,6 +11,7 @@
 //! | `relay`, `jetstream`, `dictionary` | what hosts send |
 //! | `start`, `gap`, `recent` | where to begin on a host, what may be missing, what comes again |
 //! | `reader`, `silence`, `retry` | when to go on, to give up, to change to another host |
+//! | `resolve` | who is behind a DID |
 //! | `outbox`, `source` | items on their way out |
 
 mod counters;
@@ -26,6 +27,7 @@ mod outbox;
 mod reader;
 mod recent;
 mod relay;
+pub mod resolve;
 mod retry;
 mod silence;
 mod socket;

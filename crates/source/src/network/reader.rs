@@ -53,7 +53,7 @@ pub(crate) struct Reader {
     pub(crate) retry: Retry,
     /// The connections in a row that were lost without having been good for long.
     pub(crate) losses: u32,
-    /// The hosts in a row that were given up without an event.
+    /// The hosts in a row that were left without an event.
     pub(crate) hosts_tried: usize,
 }
 
@@ -181,14 +181,19 @@ impl Reader {
             count(&self.counters.host_switches);
             self.losses = 0;
             self.hosts_tried += 1;
-            // While there is another host that has not been tried, there is no reason to wait.
-            if !self.hosts_tried.is_multiple_of(self.hosts.len()) {
-                return Ok(next);
-            }
         }
-        if !is_left || self.hosts_tried > 0 {
+        // While there is another host to be tried, nothing is broken.
+        let is_round_over = self.hosts_tried >= self.hosts.len();
+        if is_round_over {
+            self.hosts_tried = 0;
+        }
+        if is_round_over || self.hosts.len() == 1 {
             let host = self.hosts[host].url.clone();
             self.connection.send_replace(Connection::Broken { host, problem });
+        } else if is_left {
+            return Ok(next);
+        } else {
+            self.say_connecting(next);
         }
         let wait = self.retry.wait(&self.options.timings);
         tokio::select! {
@@ -234,7 +239,7 @@ impl Reader {
             progress.heard = Instant::now();
             progress.pinged = None;
             let ended = match received {
-                Received::Pong => Ok(()),
+                Received::Pong(_) => Ok(()),
                 Received::Closed(problem) => Err(Ended::lost(problem)),
                 Received::Message(message) => self.take(&message, &mut session, &mut progress),
             };
@@ -283,7 +288,7 @@ impl Reader {
             };
             let now = Instant::now();
             match received {
-                Ok(Received::Pong) => {
+                Ok(Received::Pong(_)) => {
                     progress.heard = now;
                     progress.pinged = None;
                 }
@@ -406,19 +411,28 @@ impl Reader {
             return Ok(());
         }
         let time_us = plausible(event.time_us, now_us());
+        let cursor = match protocol {
+            Protocol::JetstreamV1 => time_us,
+            Protocol::Relay | Protocol::JetstreamV2 => event.cursor,
+        };
         self.say_live(progress);
         if let Some(gap) = session.start.take_gap(time_us) {
             count(&self.counters.gaps);
             let url = &self.hosts[progress.host].url;
-            self.outbox.item(gap_event(url, &gap, event.cursor, time_us));
+            self.outbox.item(gap_event(url, &gap, cursor, time_us));
         }
         let is_known = time_us < session.start.known_before_us;
         for content in event.contents {
             let is_new = match &content {
                 _ if is_known => false,
-                Content::Post(post) => self.recent.insert(&post.id, &event.rev),
-                Content::Event(known) => self.recent.insert(&known.id, &event.rev),
-                Content::Filtered(_) | Content::Dead { .. } => true,
+                // The revision belongs to it: a post that was deleted and made again is another.
+                Content::Post(post) => self.recent.insert((&post.id, &event.rev)),
+                Content::Event(known) => self.recent.insert((&known.id, &event.rev)),
+                // The message names the operation: several may have the same original.
+                Content::Dead { original, cause, .. } => {
+                    self.recent.insert((original, &cause.message))
+                }
+                Content::Filtered(_) => true,
             };
             if is_new {
                 self.outbox.item(content);
@@ -428,7 +442,7 @@ impl Reader {
         }
         let host = &mut self.hosts[progress.host];
         host.silence.event(time_us);
-        host.arrived_at(event.cursor, time_us);
+        host.arrived_at(cursor, time_us);
         if let Some(place) = &host.place {
             self.outbox.place(progress.host, place.cursor, place.time_us);
         }

@@ -2,10 +2,8 @@
 
 use std::{
     collections::{HashSet, VecDeque},
-    hash::{BuildHasher as _, RandomState},
+    hash::{BuildHasher as _, Hash, RandomState},
 };
-
-use wingbeat_record::MessageId;
 
 /// How many events are remembered. The public network has some 50 posts in a second, and a rewind
 /// goes half a minute back: some 1,500 events; a replay or a burst may be much denser.
@@ -21,11 +19,9 @@ pub(crate) struct Recent {
 }
 
 impl Recent {
-    /// Remembers an event. Returns `false` if it was known.
-    ///
-    /// The revision belongs to it: a post that was deleted and made again is another event.
-    pub(crate) fn insert(&mut self, id: &MessageId, rev: &str) -> bool {
-        let hash = self.hasher.hash_one((id, rev));
+    /// Remembers an event by what makes it this one. Returns `false` if it was known.
+    pub(crate) fn insert(&mut self, event: impl Hash) -> bool {
+        let hash = self.hasher.hash_one(event);
         if !self.known.insert(hash) {
             return false;
         }
@@ -46,13 +42,12 @@ mod tests {
     #[test]
     fn the_last_events_are_known_and_no_others() {
         let mut recent = Recent::default();
-        let id = |number: usize| MessageId::new(format!("at://{number}"));
-        assert!(recent.insert(&id(0), "a") && recent.insert(&id(0), "b"));
-        assert!(!recent.insert(&id(0), "a"));
+        assert!(recent.insert((0, "a")) && recent.insert((0, "b")));
+        assert!(!recent.insert((0, "a")));
         for number in 1..=EVENTS_MAX {
-            assert!(recent.insert(&id(number), ""));
+            assert!(recent.insert((number, "")));
         }
-        assert!(recent.insert(&id(0), "a"), "it was forgotten");
+        assert!(recent.insert((0, "a")), "it was forgotten");
         assert_eq!((recent.order.len(), recent.known.len()), (EVENTS_MAX, EVENTS_MAX));
     }
 }

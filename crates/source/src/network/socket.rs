@@ -62,8 +62,8 @@ pub(crate) enum ConnectError {
 pub(crate) enum Received {
     /// A message.
     Message(Message),
-    /// The answer to a ping.
-    Pong,
+    /// The answer to a ping, asked for or not.
+    Pong(#[expect(dead_code, reason = "it takes room while it waits")] OwnedSemaphorePermit),
     /// Nothing more will come, because of this.
     Closed(String),
 }
@@ -167,13 +167,10 @@ async fn read(
             },
             next = stream.next() => next.unwrap_or(Err(WsError::ConnectionClosed)),
         };
-        let (bytes, is_binary) = match next {
-            Ok(tungstenite::Message::Binary(bytes)) => (bytes, true),
-            Ok(tungstenite::Message::Text(text)) => (Bytes::from(text), false),
-            Ok(tungstenite::Message::Pong(_)) => {
-                let _ = sender.send(Received::Pong);
-                continue;
-            }
+        let (bytes, is_binary, is_pong) = match next {
+            Ok(tungstenite::Message::Binary(bytes)) => (bytes, true, false),
+            Ok(tungstenite::Message::Text(text)) => (Bytes::from(text), false, false),
+            Ok(tungstenite::Message::Pong(bytes)) => (bytes, true, true),
             Ok(tungstenite::Message::Ping(_) | tungstenite::Message::Frame(_)) => continue,
             Ok(tungstenite::Message::Close(close)) => {
                 let words = close.map_or_else(String::new, |close| {
@@ -187,8 +184,13 @@ async fn read(
                 return;
             }
         };
-        let Some(permit) = room_for(&room, bytes.len(), &mut pings).await else { break };
-        if sender.send(Received::Message(Message { bytes, is_binary, _room: permit })).is_err() {
+        let Some(room) = room_for(&room, bytes.len(), &mut pings).await else { break };
+        let received = if is_pong {
+            Received::Pong(room)
+        } else {
+            Received::Message(Message { bytes, is_binary, _room: room })
+        };
+        if sender.send(received).is_err() {
             break;
         }
     }

@@ -256,7 +256,7 @@ async fn next_is_cancel_safe_also_at_a_rate() {
     let lines: String = (0..50).map(|n| format!("{n}\n")).collect();
     let path = write(&folder, "posts", lines.as_bytes());
     let spec = SourceSpec::parse(&format!("file:{}", path.display())).unwrap();
-    let options = OpenOptions { resume: None, rate: Some(100.0) };
+    let options = OpenOptions { rate: Some(100.0), ..OpenOptions::default() };
     let mut source = open(&spec, &options).unwrap();
     let start = tokio::time::Instant::now();
     let mut items = Vec::new();

@@ -9,9 +9,9 @@ use wingbeat_source::{Content, Item, SourceError};
 
 use crate::common::{all_shown, json, open_file, read_all, shared_file};
 
-const DID: &str = "did:plc:44ybard66vv44zksje25o7dz";
+pub(crate) const DID: &str = "did:plc:44ybard66vv44zksje25o7dz";
 
-fn record(text: &str) -> Vec<u8> {
+pub(crate) fn record(text: &str) -> Vec<u8> {
     let record = Value::Map(vec![
         ("text", Value::Text(text)),
         ("createdAt", Value::Text("2026-07-04T14:38:08.999Z")),
@@ -20,21 +20,25 @@ fn record(text: &str) -> Vec<u8> {
     record.encode().unwrap()
 }
 
-fn op<'a>(action: &'a str, path: &'a str, record: Option<&[u8]>) -> Value<'a> {
+pub(crate) fn op<'a>(action: &'a str, path: &'a str, record: Option<&[u8]>) -> Value<'a> {
     let cid = record.map_or(Value::Null, |record| Value::Link(Cid::of(Codec::Drisl, record)));
     Value::Map(vec![("action", Value::Text(action)), ("path", Value::Text(path)), ("cid", cid)])
 }
 
 fn commit(ops: Vec<Value<'_>>, records: &[&[u8]]) -> Vec<u8> {
+    commit_at(7, "2026-07-04T14:38:09.085Z", ops, records)
+}
+
+pub(crate) fn commit_at(seq: i64, time: &str, ops: Vec<Value<'_>>, records: &[&[u8]]) -> Vec<u8> {
     let root = Cid::of(Codec::Drisl, b"\xa0");
     let named: Vec<_> = records.iter().map(|r| (Cid::of(Codec::Drisl, r), *r)).collect();
     let blocks = car::encode(root, &named).unwrap();
     let payload = Value::Map(vec![
-        ("seq", Value::Integer(7)),
+        ("seq", Value::Integer(seq)),
         ("repo", Value::Text(DID)),
         ("rev", Value::Text("3mptbypluud2a")),
         ("since", Value::Null),
-        ("time", Value::Text("2026-07-04T14:38:09.085Z")),
+        ("time", Value::Text(time)),
         ("commit", Value::Link(root)),
         ("blocks", Value::Bytes(&blocks)),
         ("ops", Value::Array(ops)),
@@ -55,7 +59,7 @@ fn recording(folder: &TempDir, frames: &[&[u8]]) -> PathBuf {
     path
 }
 
-fn dead_kind(item: &Item) -> (&str, &str) {
+pub(crate) fn dead_kind(item: &Item) -> (&str, &str) {
     match &item.content {
         Content::Dead { cause, .. } => (cause.kind.as_str(), cause.message.as_str()),
         other => panic!("{other:?}"),

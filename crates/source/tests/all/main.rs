@@ -10,4 +10,9 @@
 mod common;
 mod file;
 mod frames;
+mod network;
+mod network_auto;
+mod network_host;
+mod network_jetstream;
+mod network_resolve;
 mod simulator;

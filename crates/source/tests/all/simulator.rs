@@ -271,8 +271,11 @@ async fn items_come_at_the_rate_of_the_settings_or_of_the_options() {
         ("simulator:rate=20,burst=1", None, 20.0),
         ("simulator:rate=20,burst=1", Some(200.0), 200.0),
     ] {
-        let mut source =
-            open(&SourceSpec::parse(spec).unwrap(), &OpenOptions { resume: None, rate }).unwrap();
+        let mut source = open(
+            &SourceSpec::parse(spec).unwrap(),
+            &OpenOptions { rate, ..OpenOptions::default() },
+        )
+        .unwrap();
         let start = tokio::time::Instant::now();
         let mut items = 0;
         while start.elapsed() < Duration::from_secs(30) {
