@@ -7,6 +7,7 @@ use std::{
 
 use tokio::{
     sync::watch,
+    task::coop::consume_budget,
     time::{Instant, sleep, sleep_until, timeout_at},
 };
 
@@ -94,7 +95,8 @@ struct Progress {
     since: Instant,
     /// When the last message or answer came.
     heard: Instant,
-    /// When the last message came, or, if later, when it began to be waited for.
+    /// When the next message began to be waited for. While nobody asks for items, silence is not
+    /// the host's.
     quiet_since: Instant,
     /// When the host was asked whether it is there, if it has not answered yet.
     pinged: Option<Instant>,
@@ -216,6 +218,8 @@ impl Reader {
         };
         let mut return_at = (host > 0).then(|| now + self.options.timings.return_after);
         loop {
+            // A host that sends without end must not keep others from the processor.
+            consume_budget().await;
             let received = match session.socket.try_next() {
                 Some(received) => received,
                 None => {

@@ -8,7 +8,7 @@ use wingbeat_source::{
 };
 
 use crate::network_host::{
-    Host, Reading, STEP_US, TIME_US, frame, options, quick, text, time_of, v1, v2,
+    Host, Reading, STEP_US, TIME_US, frame, options, quick, read_before, text, time_of, v1, v2,
 };
 
 /// An address where nobody is.
@@ -149,4 +149,20 @@ async fn it_goes_back_to_a_better_host() {
     better.send(text(&v1(101))).await;
     reading.expect_post(101).await;
     assert_eq!(reading.live().await, format!("{}/subscribe", best.address()));
+}
+
+#[tokio::test]
+async fn a_host_that_knows_nothing_of_the_cursor_is_left_without_resetting_it() {
+    let (relay, other) = (Host::start().await, Host::start().await);
+    let spec = format!("auto:relay={},v1={}", relay.address(), other.address());
+    let url = format!("{}/xrpc/com.atproto.sync.subscribeRepos", relay.address());
+    let mut reading = Reading::start(&spec, &read_before(url.clone(), 100, 100));
+    let mut wire = relay.accept().await;
+    assert_eq!(wire.cursor(), Some(100));
+    wire.send(frame(5)).await;
+    wire.closed().await;
+    let mut wire = other.accept().await;
+    wire.send(text(&v1(101))).await;
+    let (_, places) = reading.item_and_places().await;
+    assert!(places.iter().any(|place| place.host == url && place.cursor == 100), "{places:?}");
 }
