@@ -184,6 +184,7 @@ pub trait Source: Send {
     }
 
     /// The next items, at least one and at most `max`, in order; waits for them. `None` at the
-    /// end. Dropping the future loses nothing: what was not returned comes with the next call.
+    /// end. A source with places that begins anew first yields no items, once: its places then say
+    /// where it begins, for whoever keeps them before anything else. Dropping the future loses nothing: what was not returned comes with the next call.
     async fn next(&mut self, max: usize) -> Result<Option<Vec<Item>>, SourceError>;
 }

@@ -92,8 +92,19 @@ pub(crate) struct SourceSettings {
     pub(crate) network: NetworkSettings,
 }
 
+impl Default for NetworkSettings {
+    fn default() -> Self {
+        Self {
+            dids: Vec::new(),
+            verify: VerifyLevel::default(),
+            retry_max: Span::from_secs(30),
+            jetstream_v1_dictionary: None,
+        }
+    }
+}
+
 /// What is asked of sources that read from the network.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct NetworkSettings {
     /// Only events of these accounts (DIDs); none means all.
@@ -101,6 +112,8 @@ pub(crate) struct NetworkSettings {
     /// How far the commits of a relay are checked: `none`, `hashes`, `full`. Empty: `hashes` for a
     /// relay; Jetstream sends no proofs.
     pub(crate) verify: VerifyLevel,
+    /// The longest wait before a lost host is tried again. Waits begin at half a second and double.
+    pub(crate) retry_max: Span,
     /// The file of the dictionary that Jetstream v1 compresses with; without it, events of v1 come
     /// as plain JSON.
     pub(crate) jetstream_v1_dictionary: Option<PathBuf>,

@@ -210,6 +210,10 @@ async fn fill(
     spec: &IngestSpec,
     items: &mut Vec<Item>,
 ) -> Result<bool, FlowError> {
+    if items.is_empty() {
+        // A source says where it begins.
+        return Ok(false);
+    }
     let deadline = Instant::now() + Duration::from_millis(spec.batch_timeout_ms);
     while items.len() < spec.batch && spec.batch_timeout_ms > 0 {
         match tokio::time::timeout_at(deadline, source.next(spec.batch - items.len())).await {
@@ -226,7 +230,9 @@ async fn fill(
 impl Settler {
     fn is_to_be_saved(&self) -> bool {
         let IngestSpec { save_items, save_every, .. } = &self.spec;
-        self.saved.elapsed() >= save_every.0
+        // Before anything is kept of a new source: a kill must not let it begin anew, later.
+        self.cursor.resume().is_none()
+            || self.saved.elapsed() >= save_every.0
             || (*save_items > 0 && self.unsaved_items >= *save_items)
     }
 

@@ -425,6 +425,10 @@ impl Reader {
             let url = &self.hosts[progress.host].url;
             self.outbox.item(gap_event(url, &gap, cursor, time_us));
         }
+        if self.last_us.is_none() {
+            // The first event ever. Whoever is killed before it is kept begins with it again.
+            self.outbox.place(progress.host, cursor.saturating_sub(1), time_us);
+        }
         let is_known = time_us < session.start.known_before_us;
         for content in event.contents {
             let is_new = match &content {

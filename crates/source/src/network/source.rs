@@ -33,6 +33,8 @@ pub struct NetworkSource {
     /// The addresses of the hosts, in the order of the reader.
     urls: Vec<String>,
     places: Vec<Place>,
+    /// Whether it has said where it begins.
+    has_begun: bool,
     pace: Option<Pace>,
 }
 
@@ -87,6 +89,7 @@ impl NetworkSource {
             reader: Some(reader),
             waiting: VecDeque::new(),
             urls,
+            has_begun: !places.is_empty(),
             places,
             pace,
         })
@@ -138,6 +141,9 @@ impl Source for NetworkSource {
             };
             self.waiting.extend(batch);
             self.take_places();
+        }
+        if !std::mem::replace(&mut self.has_begun, true) {
+            return Ok(Some(Vec::new()));
         }
         let items = self.waiting.iter().filter(|entry| matches!(entry, Entry::Item(_))).count();
         let mut left = items.min(max.max(1));

@@ -21,7 +21,7 @@ use wingbeat_log::{Access, Log};
 use wingbeat_ops::config::Span;
 use wingbeat_source::{
     OpenOptions, Place, Resume, Source, SourceSpec,
-    network::{NetworkOptions, Verify},
+    network::{NetworkOptions, Timings, Verify},
 };
 
 use crate::{
@@ -65,7 +65,14 @@ pub(crate) fn source_options(config: &Config, spec: &SourceSpec) -> OpenOptions 
         (VerifyLevel::Full, _) => Verify::Full,
         (VerifyLevel::None | VerifyLevel::Default, _) => Verify::None,
     };
+    let usual = Timings::default();
+    let timings = Timings {
+        retry_min: usual.retry_min.min(settings.retry_max.0),
+        retry_max: settings.retry_max.0,
+        ..usual
+    };
     let network = NetworkOptions {
+        timings,
         dids: settings.dids.clone(),
         verify,
         jetstream_v1_dictionary: settings.jetstream_v1_dictionary.clone(),

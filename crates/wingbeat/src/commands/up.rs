@@ -132,8 +132,8 @@ impl Source for Begun {
 
     async fn next(&mut self, max: usize) -> Result<Option<Vec<Item>>, SourceError> {
         match self.first.take() {
-            Some(first) if !first.is_empty() => Ok(Some(first)),
-            _ => self.source.next(max).await,
+            Some(first) => Ok(Some(first)),
+            None => self.source.next(max).await,
         }
     }
 }
