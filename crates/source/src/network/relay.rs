@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use wingbeat_atproto::{Commit, Frame};
+use wingbeat_atproto::{Frame, verify_hashes};
 use wingbeat_record::Time;
 
 use super::{
@@ -11,7 +11,7 @@ use super::{
     options::{NetworkOptions, Verify},
     socket::Message,
 };
-use crate::{Content, dead::dead, frame_contents::contents_of};
+use crate::frame_contents::contents_of;
 
 /// What messages call a frame.
 pub(crate) struct EventName<'a> {
@@ -57,12 +57,17 @@ pub(crate) fn decode(
             );
         }
     };
+    if let (Frame::Commit(commit), Verify::Hashes | Verify::Full) = (&frame, options.verify) {
+        // What was damaged on the way comes whole when it is asked for again.
+        verify_hashes(commit).map_err(|error| BadMessage(error.to_string()))?;
+    }
     let name = EventName { url, cursor: seq };
     let contents = if did.is_some_and(|did| !options.wants(did.as_str())) {
         count(&counters.unwanted);
         Vec::new()
     } else {
-        contents_of_checked(&frame, bytes, &name, options.verify, counters)
+        let contents = contents_of(&frame, bytes, &name, &counters.read);
+        contents.into_iter().map(|(_, content)| content).collect()
     };
     Ok(Decoded::Event(StreamEvent {
         cursor: seq,
@@ -70,38 +75,6 @@ pub(crate) fn decode(
         rev: rev.map(|rev| rev.to_string()).unwrap_or_default(),
         contents,
     }))
-}
-
-/// The items of a frame, or a dead letter of all of it where it is a commit that is not what it
-/// claims to be.
-fn contents_of_checked(
-    frame: &Frame<'_>,
-    bytes: &[u8],
-    name: &EventName<'_>,
-    verify: Verify,
-    counters: &NetworkCounters,
-) -> Vec<Content> {
-    if let Frame::Commit(commit) = frame
-        && verify != Verify::None
-        && let Err(problem) = check(commit)
-    {
-        return vec![dead(bytes, "unverified_commit", format!("{name}: {problem}"))];
-    }
-    contents_of(frame, bytes, name, &counters.read)
-        .into_iter()
-        .map(|(_, content)| content)
-        .collect()
-}
-
-/// Checks that a commit brings the records that it names, with the hashes that it names them by.
-fn check(commit: &Commit<'_>) -> Result<(), String> {
-    for op in commit.ops() {
-        let op = op.map_err(|error| error.to_string())?;
-        if let Some(cid) = op.cid {
-            commit.record(&cid).map_err(|error| error.to_string())?;
-        }
-    }
-    Ok(())
 }
 
 /// A time as microseconds since 1970.

@@ -4,7 +4,12 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use tokio_tungstenite::tungstenite::Message;
-use wingbeat_atproto::{cbor::Value, frame as cbor_frame};
+use wingbeat_atproto::{
+    Curve, Did, SigningKey, Tid,
+    cbor::Value,
+    frame as cbor_frame,
+    write::{RepositoryWriter, Write},
+};
 use wingbeat_source::{
     Content, OpenOptions, SourceSpec,
     network::{NetworkOptions, Timings, Verify},
@@ -241,6 +246,8 @@ async fn i4_a_host_is_slowed_down_and_nothing_is_dropped() {
         }
         wire
     });
+    let begin = source.next(1).await.unwrap().unwrap();
+    assert_eq!((begin.len(), source.places()[0].cursor), (0, 0), "it says where it begins");
     let first = source.next(1).await.unwrap().unwrap();
     assert_eq!(first.len(), 1);
     tokio::time::timeout(Duration::from_millis(300), async {
@@ -273,28 +280,35 @@ async fn a_message_that_is_too_long_ends_the_connection() {
 #[tokio::test]
 async fn commits_are_checked_as_far_as_is_asked_for() {
     let host = Host::start().await;
+    let key = SigningKey::from_seed_bytes(Curve::Secp256k1, &[7; 32]).unwrap();
+    let did = Did::parse("did:plc:aaaaaaaaaaaaaaaaaaaaaaaa").unwrap();
+    let mut repository = RepositoryWriter::new(&did, key);
     let (post, like) = (record("post 1"), record("like"));
-    let commit = |seq, with_like: bool| {
-        let ops = vec![
-            op("create", "app.bsky.feed.post/a", Some(&post)),
-            op("create", "app.bsky.feed.like/b", Some(&like)),
-        ];
-        let records: &[&[u8]] = if with_like { &[&post, &like] } else { &[&post] };
-        Message::binary(commit_at(seq, &time_of(1), ops, records))
-    };
+    let writes = [
+        Write { path: "app.bsky.feed.post/a", record: Some(&post) },
+        Write { path: "app.bsky.feed.like/b", record: Some(&like) },
+    ];
+    let rev = Tid::from_text(b"3mbd3542k222o").unwrap();
+    let commit = repository.commit(rev, &writes).unwrap();
+    let sound = commit.frame(2, &time_of(1)).unwrap();
+    // A bit of the like, which nobody reads, is another one.
+    let mut damaged = commit.frame(1, &time_of(1)).unwrap();
+    let at = damaged.windows(4).rposition(|bytes| bytes == b"like").unwrap();
+    damaged[at] ^= 1;
     let checked = |verify| {
         let network = NetworkOptions { verify, timings: quick(), ..NetworkOptions::default() };
         OpenOptions { network, ..OpenOptions::default() }
     };
     let mut reading = Reading::start(&spec(&host), &checked(Verify::None));
     let mut wire = host.accept().await;
-    wire.send(commit(1, false)).await;
+    wire.send(Message::binary(damaged.clone())).await;
     reading.expect_post(1).await;
     let mut reading = Reading::start(&spec(&host), &checked(Verify::Hashes));
     let mut wire = host.accept().await;
-    wire.send(commit(1, false)).await;
-    wire.send(commit(2, true)).await;
-    assert_eq!(dead_kind(&reading.item().await).0, "unverified_commit");
+    wire.send(Message::binary(damaged)).await;
+    assert_eq!(dead_kind(&reading.item().await).0, "bad_frame");
+    let mut wire = host.accept().await;
+    wire.send(Message::binary(sound)).await;
     reading.expect_post(1).await;
 
     let problem = |spec: &str, verify| {

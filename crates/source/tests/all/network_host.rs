@@ -215,7 +215,10 @@ impl Reading {
                     () = sender.closed() => return,
                 };
                 counted.send_replace(source.counters());
-                let last = batch.len() - 1;
+                let Some(last) = batch.len().checked_sub(1) else {
+                    // It says where it begins.
+                    continue;
+                };
                 for (index, item) in batch.into_iter().enumerate() {
                     let places = if index == last { source.places() } else { Vec::new() };
                     if sender.send((item, places)).is_err() {
