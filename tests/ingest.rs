@@ -47,7 +47,8 @@ fn names_filters_health_and_metrics_are_those_of_the_replaced_service() {
         ],
     );
     let details = wait_for(&service, "/health/detailed", |details| {
-        details["components"]["firehose"]["stats"]["messages_processed"] == 4
+        let books = &details["books"];
+        books["received"] == 4 && books["in_flight"] == 0
     });
     assert_eq!(service.get("/health"), json!({"status": "ok", "service": "my-ingest"}));
     let filter = &details["components"]["filters"]["stats"]["post_filter"];

@@ -3,6 +3,7 @@
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a benchmark talks to its user")]
 
+mod decode;
 mod enrich;
 mod log;
 mod verify;
@@ -19,15 +20,18 @@ fn main() {
     let result = match name.as_str() {
         "log" => log::run(argument.as_deref()),
         "enrich" => enrich::run(argument.as_deref()),
+        "decode" => decode::run(argument.as_deref()),
         "verify" => verify::run(argument.as_deref()),
         "all" => log::run(None).and_then(|()| {
+            println!();
+            decode::run(None)?;
             println!();
             verify::run(None)?;
             println!();
             enrich::run(None)
         }),
         _ => Err("usage: wingbeat-bench all | log [DIRECTORY] | enrich [POSTS.jsonl.gz] | \
-                  verify [RECORDING_FOLDER]"
+                  decode [RECORDING_FOLDER] | verify [RECORDING_FOLDER]"
             .into()),
     };
     if let Err(error) = result {

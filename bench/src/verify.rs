@@ -90,7 +90,7 @@ fn is_signed(commit: &Commit<'_>, key: &PublicKey) -> bool {
 }
 
 /// The frames of a recording: each behind its length, zstd over all.
-fn frames(path: &Path) -> Outcome<Vec<Vec<u8>>> {
+pub(crate) fn frames(path: &Path) -> Outcome<Vec<Vec<u8>>> {
     let file = File::open(path)
         .map_err(|error| format!("{}: {error}; give the folder of a recording", path.display()))?;
     let bytes = zstd::decode_all(file)?;

@@ -3,7 +3,7 @@
 use std::{fmt::Display, sync::atomic::Ordering};
 
 use wingbeat_atproto::{
-    Action, BlockError, Car, Cid, Commit, DecodeError, Frame, Op, POST_COLLECTION,
+    Action, BlockError, Car, Cid, Commit, DecodeError, Frame, FrameError, Op, POST_COLLECTION,
     Post as PostRecord, RecordUri,
 };
 use wingbeat_record::Reason;
@@ -16,6 +16,18 @@ use crate::{
     },
     dead::dead,
 };
+
+/// What is in a frame of the firehose: what every source that reads frames makes of it.
+///
+/// # Errors
+///
+/// When it is no sound frame. A sound frame with an unsound record gives a dead letter for that
+/// record.
+pub fn contents_of_frame(bytes: &[u8]) -> Result<Vec<Content>, FrameError> {
+    let frame = Frame::decode(bytes)?;
+    let contents = contents_of(&frame, bytes, &"the frame", &ReadCounters::default());
+    Ok(contents.into_iter().map(|(_, content)| content).collect())
+}
 
 /// The items in a frame, each with the index of its operation; 0 where the frame has none.
 /// `bytes` are the whole frame, and `name` is what messages call it.

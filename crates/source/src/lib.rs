@@ -33,6 +33,7 @@ pub use contract::{
 };
 pub use dead::{ORIGINAL_BYTES_MAX, ORIGINAL_CUT_BYTES};
 pub use file::{FileSource, LINE_BYTES_MAX};
+pub use frame_contents::contents_of_frame;
 pub use frames::FramesSource;
 pub use input::InputPath;
 pub use pace::{Pace, RATE_MAX};

@@ -99,7 +99,7 @@ struct Event {
 
 impl Running {
     async fn get(&self, path: &str) -> Response {
-        reqwest::get(format!("http://{}{path}", self.address)).await.unwrap()
+        client().get(format!("http://{}{path}", self.address)).send().await.unwrap()
     }
 
     async fn events(&self, query: &str) -> Events {
@@ -191,7 +191,7 @@ async fn i5_a_browser_resumes_where_it_was_and_is_told_what_it_can_not_have() {
     let before: Vec<String> = (1..=30).map(|n| post(n, "positive", "sports")).collect();
     let running = start(Some(20), &before).await;
     let url = format!("http://{}/api/stream", running.address);
-    let request = reqwest::Client::new().get(url).header("Last-Event-ID", "24");
+    let request = client().get(url).header("Last-Event-ID", "24");
     let response = request.send().await.unwrap();
     let mut events = Events { response, buffer: String::new() };
     assert_eq!(events.posts(6).await, (25..=30).collect::<Vec<_>>());
@@ -312,4 +312,11 @@ async fn i4_a_slow_browser_loses_its_own_backlog_visibly_and_holds_nobody_up() {
     publish(&running.log, &[post(1, "positive", "sports")]).await;
     while slow.posts(1).await[0] < 2001 {}
     assert!(next < 2001);
+}
+
+/// A client. The program's own TLS library is without a provider until one is chosen.
+fn client() -> reqwest::Client {
+    // Another test may have chosen it already.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    reqwest::Client::new()
 }

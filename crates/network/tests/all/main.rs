@@ -106,13 +106,13 @@ async fn first(network: &Network, path: &str, count: usize) -> Vec<Vec<u8>> {
 
 async fn get(network: &Network, path: &str) -> (u16, Vec<u8>) {
     let url = format!("{}{path}", network.http_url(0).unwrap());
-    let response = reqwest::get(url).await.unwrap();
+    let response = client().get(url).send().await.unwrap();
     (response.status().as_u16(), response.bytes().await.unwrap().into())
 }
 
 async fn post(network: &Network, path: &str) -> u16 {
     let url = format!("{}{path}", network.http_url(0).unwrap());
-    reqwest::Client::new().post(url).send().await.unwrap().status().as_u16()
+    client().post(url).send().await.unwrap().status().as_u16()
 }
 
 /// The lines of an endpoint that gives JSON lines.
@@ -130,4 +130,11 @@ async fn truth(network: &Network) -> HashMap<u64, Vec<Value>> {
         events.entry(line["n"].as_u64().unwrap()).or_default().push(line);
     }
     events
+}
+
+/// A client. The program's own TLS library is without a provider until one is chosen.
+fn client() -> reqwest::Client {
+    // Another test may have chosen it already.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    reqwest::Client::new()
 }
