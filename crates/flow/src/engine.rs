@@ -229,7 +229,8 @@ impl Shared<'_> {
         for (delivery, is_known) in fresh.into_iter().zip(known) {
             let sequence = delivery.stored.sequence;
             let mut item = Item::new(delivery.stored.record);
-            if delivery.deliveries > self.spec.deliver_max {
+            // What has an outcome already keeps it: only its acknowledgement was lost.
+            if delivery.deliveries > self.spec.lost_max && !is_known {
                 let tries = delivery.deliveries - 1;
                 let message = format!(
                     "delivered {tries} times and never settled: whoever worked on it died or hung"

@@ -150,6 +150,10 @@ pub struct FlowSpec {
     #[serde(default = "deliver_max")]
     #[schemars(extend("x-env" = ["MAX_DELIVER"]))]
     pub deliver_max: u32,
+    /// A record that was delivered this often, and each time lost with whoever worked on it, is a
+    /// dead letter. Far above `deliver_max`: a process that is killed takes good records with it.
+    #[serde(default = "lost_max")]
+    pub lost_max: u32,
     /// The pause before the second try; it doubles from try to try, up to a minute.
     #[serde(default = "one_second")]
     pub retry_wait: Span,
@@ -169,6 +173,10 @@ fn in_flight() -> usize {
 
 fn ack_wait() -> Span {
     Span::from_secs(30)
+}
+
+fn lost_max() -> u32 {
+    50
 }
 
 fn deliver_max() -> u32 {

@@ -132,7 +132,7 @@ async fn i6_what_fails_again_and_again_is_a_dead_letter_with_its_history() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn i6_a_record_that_kills_whoever_works_on_it_is_given_up() {
     let directory = tempfile::tempdir().unwrap();
-    let pack = pack("");
+    let pack = pack("[flows.f]\nlost_max = 3\n");
     let log = open(directory.path(), &pack).await;
     publish(&log, [post(0, 0)]).await;
     // Three processes took it and died.
