@@ -69,10 +69,14 @@ impl Item {
     }
 }
 
-/// A setting that is a probability.
-pub(crate) fn probability(stage: &'static str, name: &str, value: f64) -> Result<f64, StageError> {
+/// Refuses a setting that is to be a probability and is none.
+pub(crate) fn check_probability(
+    stage: &'static str,
+    name: &str,
+    value: f64,
+) -> Result<(), StageError> {
     if (0.0..=1.0).contains(&value) {
-        return Ok(value);
+        return Ok(());
     }
     let problem = format!("`{name}` is {value}; it is a probability, from 0 to 1");
     Err(StageError::Settings { name: stage, problem })

@@ -1,7 +1,5 @@
 //! All stages, by name.
 
-use std::sync::Arc;
-
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use wingbeat_model::{ModelError, linear::Analyzer};
@@ -64,13 +62,14 @@ pub const NAMES: [&str; 6] =
 
 /// Makes a stage.
 pub fn stage(name: &str, settings: &Settings) -> Result<Box<dyn Stage>, StageError> {
-    let analyzer = || Analyzer::embedded().map(Arc::new);
     match name {
         Post::NAME => Ok(Box::new(Post::new(&settings.post))),
-        Filter::NAME => Ok(Box::new(Filter::new(&settings.filter, analyzer()?)?)),
-        Language::NAME => Ok(Box::new(Language::new(&settings.language, analyzer()?)?)),
-        Sentiment::NAME => Ok(Box::new(Sentiment::new(&settings.sentiment, analyzer()?)?)),
-        Topics::NAME => Ok(Box::new(Topics::new(&settings.topics, analyzer()?)?)),
+        Filter::NAME => Ok(Box::new(Filter::new(&settings.filter, Analyzer::embedded()?)?)),
+        Language::NAME => Ok(Box::new(Language::new(&settings.language, Analyzer::embedded()?)?)),
+        Sentiment::NAME => {
+            Ok(Box::new(Sentiment::new(&settings.sentiment, Analyzer::embedded()?)?))
+        }
+        Topics::NAME => Ok(Box::new(Topics::new(&settings.topics, Analyzer::embedded()?)?)),
         Stamp::NAME => Ok(Box::new(Stamp::new(&settings.stamp)?)),
         _ => Err(StageError::Unknown { name: name.to_owned(), known: NAMES.join(", ") }),
     }

@@ -40,8 +40,8 @@ impl Language {
         settings: &LanguageSettings,
         analyzer: Arc<Analyzer>,
     ) -> Result<Self, StageError> {
-        let sure = analysis::probability(Self::NAME, "sure", settings.sure)?;
-        Ok(Self { analyzer, sure })
+        analysis::check_probability(Self::NAME, "sure", settings.sure)?;
+        Ok(Self { analyzer, sure: settings.sure })
     }
 
     fn of(&self, item: &mut Item) -> Option<&'static str> {

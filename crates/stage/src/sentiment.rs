@@ -37,9 +37,7 @@ impl Default for SentimentSettings {
 #[derive(Debug)]
 pub(crate) struct Sentiment {
     analyzer: Arc<Analyzer>,
-    threshold: f64,
-    unread: Unread,
-    label_and_score: bool,
+    settings: SentimentSettings,
 }
 
 /// The member `sentiment`.
@@ -68,22 +66,19 @@ impl Sentiment {
         settings: &SentimentSettings,
         analyzer: Arc<Analyzer>,
     ) -> Result<Self, StageError> {
-        Ok(Self {
-            analyzer,
-            threshold: analysis::probability(Self::NAME, "threshold", settings.threshold)?,
-            unread: settings.unread,
-            label_and_score: settings.label_and_score,
-        })
+        analysis::check_probability(Self::NAME, "threshold", settings.threshold)?;
+        Ok(Self { analyzer, settings: settings.clone() })
     }
 
     fn score(&self, item: &mut Item) {
+        let SentimentSettings { threshold, unread, label_and_score } = self.settings;
         let token = (Self::NAME, "unscored");
-        if !item.is_to_be_scored(&self.analyzer, self.unread, Self::NAME, token) {
+        if !item.is_to_be_scored(&self.analyzer, unread, Self::NAME, token) {
             return;
         }
         let found = self.analyzer.sentiment(item.features());
         let (sentiment, confidence) = found.top();
-        if f64::from(confidence) < self.threshold {
+        if f64::from(confidence) < threshold {
             item.filter(Reason::new("low_confidence"));
             return;
         }
@@ -92,8 +87,8 @@ impl Sentiment {
             sentiment,
             confidence,
             probabilities: Probabilities { negative, neutral, positive },
-            label: self.label_and_score.then(|| sentiment.to_ascii_uppercase()),
-            score: self.label_and_score.then_some(confidence),
+            label: label_and_score.then(|| sentiment.to_ascii_uppercase()),
+            score: label_and_score.then_some(confidence),
         };
         item.set_json(Self::NAME, &member);
         item.set_token(Self::NAME, sentiment);

@@ -35,9 +35,7 @@ impl Default for TopicsSettings {
 #[derive(Debug)]
 pub(crate) struct Topics {
     analyzer: Arc<Analyzer>,
-    threshold: f64,
-    unread: Unread,
-    has_probabilities: bool,
+    settings: TopicsSettings,
 }
 
 /// The member `topics`.
@@ -59,31 +57,27 @@ impl Topics {
         settings: &TopicsSettings,
         analyzer: Arc<Analyzer>,
     ) -> Result<Self, StageError> {
-        Ok(Self {
-            analyzer,
-            threshold: analysis::probability(Self::NAME, "threshold", settings.threshold)?,
-            unread: settings.unread,
-            has_probabilities: settings.probabilities,
-        })
+        analysis::check_probability(Self::NAME, "threshold", settings.threshold)?;
+        Ok(Self { analyzer, settings: settings.clone() })
     }
 
     fn score(&self, item: &mut Item) {
+        let TopicsSettings { threshold, unread, probabilities } = self.settings;
         let token = (Self::TOKEN, "unknown");
-        if !item.is_to_be_scored(&self.analyzer, self.unread, Self::NAME, token) {
+        if !item.is_to_be_scored(&self.analyzer, unread, Self::NAME, token) {
             return;
         }
         let found = self.analyzer.topics(item.features());
         let (top_topic, top_confidence) = found.top();
         let scored = || TOPIC_LABELS.into_iter().zip(found.scores);
         let mut topics: Vec<&'static str> = scored()
-            .filter(|(_, score)| f64::from(*score) >= self.threshold)
+            .filter(|(_, score)| f64::from(*score) >= threshold)
             .map(|(label, _)| label)
             .collect();
         if topics.is_empty() {
             topics.push(top_topic);
         }
-        let probabilities = self
-            .has_probabilities
+        let probabilities = probabilities
             .then(|| scored().map(|(label, score)| (label.to_owned(), score.into())).collect());
         item.set_json(Self::NAME, &Member { topics, top_topic, top_confidence, probabilities });
         item.set_token(Self::TOKEN, top_topic);

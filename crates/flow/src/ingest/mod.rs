@@ -1,7 +1,7 @@
 //! Bringing what a source reads into the log.
 //!
-//! Ingest is a flow without stages: every item of the source ends in its books as emitted,
-//! filtered or dead. The source's place is saved together with the books' counts up to that
+//! Every item of the source ends in the ingest's books as emitted, filtered or dead. Posts may go
+//! through stages first, which leave them out or tag them. The source's place is saved together with the books' counts up to that
 //! place, by compare-and-set, and only behind records that the log has acknowledged. After a
 //! crash the source goes on from the saved place; what had been published behind it is published
 //! again, recognised by its message id, and counted as what it is: the same item, not a

@@ -1,5 +1,7 @@
 //! The three models that ship inside the program.
 
+use std::sync::{Arc, OnceLock};
+
 use super::{
     features::Features,
     head::Head,
@@ -31,12 +33,17 @@ pub struct Analyzer {
 }
 
 impl Analyzer {
-    /// Opens the embedded models.
+    /// The embedded models. They are read and checked when the first caller asks for them, once.
     ///
     /// # Errors
     ///
     /// When the program was built with weights that do not fit its featuriser.
-    pub fn embedded() -> Result<Self, ModelError> {
+    pub fn embedded() -> Result<Arc<Self>, ModelError> {
+        static EMBEDDED: OnceLock<Result<Arc<Analyzer>, ModelError>> = OnceLock::new();
+        EMBEDDED.get_or_init(|| Self::parse().map(Arc::new)).clone()
+    }
+
+    fn parse() -> Result<Self, ModelError> {
         let languages = LANGUAGES.map(|(code, _)| code);
         Ok(Self {
             language: Head::parse("language", &languages, LANGUAGE_FILE)?,

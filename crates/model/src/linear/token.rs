@@ -3,7 +3,7 @@
 //! One place says how a text is normalised, for training and for inference alike:
 //!
 //! - The first [`CHARS_MAX`] characters count. No post is longer.
-//! - `&amp;`, `&lt;`, `&gt;`, `&quot;`, `&#39;` and `\\u0041` are read as what they stand for, as
+//! - `&amp;`, `&lt;`, `&gt;`, `&quot;`, `&#39;` and `\u0041` are read as what they stand for, as
 //!   texts that were exported badly have them; typographic apostrophes as `'`.
 //! - A mention (`@name`) is one token of its own kind whatever the name, and so is a link
 //!   (`http:`, `https:`, `www.`, `domain.tld/path`).
@@ -223,7 +223,7 @@ impl Tokens {
     }
 }
 
-/// The character that `\\uXXXX`, or two of them that make a surrogate pair, stands for, and what
+/// The character that `\uXXXX`, or two of them that make a surrogate pair, stands for, and what
 /// comes behind it.
 fn escaped_char(text: &str) -> Option<(char, &str)> {
     fn unit(text: &str) -> Option<(u16, &str)> {

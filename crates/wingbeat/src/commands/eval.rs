@@ -1,6 +1,6 @@
 //! `wingbeat eval`: measures the models on labelled texts.
 
-use std::path::Path;
+use std::{path::Path, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 use wingbeat_model::{
@@ -54,8 +54,8 @@ struct Columns {
 
 impl Columns {
     fn find(header: &str) -> Option<Self> {
-        let find = |names: [&str; 2]| header.split('\t').position(|name| names.contains(&name));
-        Some(Self { label: find(["label", "labels"])?, text: find(["text", "text"])? })
+        let find = |names: &[&str]| header.split('\t').position(|name| names.contains(&name));
+        Some(Self { label: find(&["label", "labels"])?, text: find(&["text"])? })
     }
 
     fn row(&self, line: &str) -> Option<(Vec<String>, String)> {
@@ -227,7 +227,7 @@ fn topics(rows: &Rows) -> Result<Report, Failure> {
     })
 }
 
-fn analyzer() -> Result<Analyzer, Failure> {
+fn analyzer() -> Result<Arc<Analyzer>, Failure> {
     Analyzer::embedded().map_err(|error| Failure::Failed(error.to_string()))
 }
 

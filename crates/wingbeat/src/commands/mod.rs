@@ -16,7 +16,7 @@ use std::{io::Write as _, sync::Arc};
 
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use wingbeat_flow::{Cursor, LegacyCursor};
+use wingbeat_flow::{Cursor, LegacyCursor, Pack};
 use wingbeat_log::{Access, Log};
 use wingbeat_ops::config::Span;
 use wingbeat_source::{
@@ -36,9 +36,9 @@ pub(crate) async fn open_to_read(config: &Config) -> Result<Arc<dyn Log>, Failur
 }
 
 /// Opens the configured log for writing and makes the pack's streams.
-pub(crate) async fn open_to_write(config: &Config) -> Result<Arc<dyn Log>, Failure> {
+pub(crate) async fn open_to_write(config: &Config, pack: &Pack) -> Result<Arc<dyn Log>, Failure> {
     let log = config.log_url()?.open(Access::Write).await?;
-    for stream in config.pack().stream_configs() {
+    for stream in pack.stream_configs() {
         log.ensure_stream(&stream).await?;
     }
     Ok(log)

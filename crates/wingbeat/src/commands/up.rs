@@ -37,7 +37,7 @@ pub(crate) async fn run(global: &Global, args: &Up) -> Result<(), Failure> {
     logging::start(config.logging.level, config.logging.format);
     let stop =
         shutdown::on_signal().map_err(|error| Failure::io("can't listen for signals", &error))?;
-    let log = open_to_write(&config).await?;
+    let log = open_to_write(&config, &config.pack()).await?;
     let result = run_on(&config, args, &log, stop).await;
     let closed = log.close().await;
     result?;

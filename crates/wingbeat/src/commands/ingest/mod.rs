@@ -14,7 +14,7 @@ use wingbeat_record::SubjectFilter;
 use wingbeat_source::SourceSpec;
 use wingbeat_web::{ServiceReport, ServiceServer};
 
-use super::{open_source, source_options};
+use super::{open_source, open_to_write, source_options};
 use crate::{
     cli::{Global, Ingest as Args},
     config::{self, Config, Flag},
@@ -42,7 +42,7 @@ pub(crate) async fn run(global: &Global, args: &Args) -> Result<(), Failure> {
     let stop =
         shutdown::on_signal().map_err(|error| Failure::io("can't listen for signals", &error))?;
     let pack = pack(&config)?;
-    let log = config.log_url()?.open(wingbeat_log::Access::Write).await?;
+    let log = open_to_write(&config, &pack).await?;
     let result = run_on(&config, &pack, args, &log, stop).await;
     let closed = log.close().await;
     result?;
@@ -86,9 +86,6 @@ async fn run_on(
     log: &Arc<dyn Log>,
     stop: CancellationToken,
 ) -> Result<(), Failure> {
-    for stream in pack.stream_configs() {
-        log.ensure_stream(&stream).await?;
-    }
     let service = &config.service;
     let server = ServiceServer::bind(service.host, service.port).await?;
     let spec = match config.source.spec.as_str() {
@@ -120,8 +117,7 @@ async fn run_on(
     let statistics = tokio::spawn(log_statistics(Arc::clone(&report), service.stats_every.0));
     let source_stop = stop.child_token();
     let timer = super::stop_after(args.source.duration, source_stop.clone());
-    let mut reading = tokio::spawn(ingest.run(source_stop));
-    let ended = (&mut reading).await;
+    let ended = tokio::spawn(ingest.run(source_stop)).await;
     report.is_running.store(false, Ordering::Relaxed);
     // Without `--once` a source that has ended leaves a service that still answers.
     if !args.once && !stop.is_cancelled() && matches!(&ended, Ok(Ok(true))) {

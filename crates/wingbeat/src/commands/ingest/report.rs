@@ -113,11 +113,13 @@ impl Report {
     }
 
     fn is_quiet(&self) -> bool {
-        let since = self.status.borrow().settled_at.map_or(self.started.elapsed(), |at| {
-            let micros = Time::now().as_micros().saturating_sub(at.as_micros());
-            Duration::from_micros(u64::try_from(micros).unwrap_or(0))
-        });
-        since > QUIET_MAX
+        let settled_at = self.status.borrow().settled_at;
+        settled_at.map_or(self.started.elapsed(), |at| Time::now().since(at)) > QUIET_MAX
+    }
+
+    /// How many posts the log has refused.
+    fn refused(&self) -> u64 {
+        self.books.counts().dead.get("refused").copied().unwrap_or(0)
     }
 }
 
@@ -139,7 +141,7 @@ impl ServiceReport for Report {
         let is_healthy = self.is_live() && !self.is_quiet();
         let word = |is_good: bool| if is_good { "healthy" } else { "unhealthy" };
         let uptime = self.started.elapsed().as_secs_f64();
-        let refused = counts.dead.get("refused").copied().unwrap_or(0);
+        let refused = self.refused();
         let rejected = counts.filtered_total();
         json!({
             "service": self.name,
@@ -224,7 +226,7 @@ fn float(number: u64) -> f64 {
 impl Report {
     fn counters(&self) -> [Metric<'static>; 5] {
         let status = self.status.borrow();
-        let refused = self.books.counts().dead.get("refused").copied().unwrap_or(0);
+        let refused = self.refused();
         let counter =
             |name, help, count| Metric { name, help, kind: Kind::Counter, value: float(count) };
         [
