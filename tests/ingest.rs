@@ -46,10 +46,14 @@ fn names_filters_health_and_metrics_are_those_of_the_replaced_service() {
             ("BATCH_TIMEOUT_MS", "50"),
         ],
     );
+    // It has ended only once its place is saved, some time after the last record is settled.
     let details = wait_for(&service, "/health/detailed", |details| {
-        let books = &details["books"];
-        books["received"] == 4 && books["in_flight"] == 0
+        details["components"]["firehose"]["running"] == false
     });
+    assert_eq!(
+        (&details["books"]["received"], &details["books"]["in_flight"]),
+        (&json!(4), &json!(0))
+    );
     assert_eq!(service.get("/health"), json!({"status": "ok", "service": "my-ingest"}));
     let filter = &details["components"]["filters"]["stats"]["post_filter"];
     assert_eq!((&filter["accepted"], &filter["rejected"]), (&json!(2), &json!(2)));
