@@ -206,3 +206,37 @@ async fn i5_what_lies_in_a_gap_and_was_published_but_not_booked_is_booked() {
     assert_eq!(books.counts().emitted, published as u64 + 2);
     assert_eq!(audit_lines(&log, &pack).await, [""; 0]);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn i5_what_a_host_brings_again_is_booked_once_however_often_the_run_is_killed() {
+    let directory = tempfile::tempdir().unwrap();
+    let all: Vec<Content> = (0..60).map(|n| post_item(n % 9, n)).collect();
+    // The first run saves its beginning and nothing more; the others save as often as they can.
+    for (run, brought) in [60, 10, 25, 60].into_iter().enumerate() {
+        let every = if run == 0 { "1h" } else { "1us" };
+        let pack = pack(&format!("[ingest]\nbatch = 1\nsave_every = \"{every}\"\n"));
+        let log = open(directory.path(), &pack).await;
+        let probe = support::ListSource::new(Vec::new(), None);
+        let description = wingbeat_source::Source::description(&probe);
+        let cursor = wingbeat_flow::Cursor::find(&*log, description).await.unwrap();
+        let position = 1_000 * run as u64 + cursor.resume().map_or(0, |resume| resume.position);
+        let source = support::ListSource::of_host(all[..brought].to_vec(), position);
+        let ingest = support::ingest_from(&log, &pack, source, cursor).await;
+        let (books, before) = (ingest.books(), ingest.books().counts().received);
+        let running = tokio::spawn(ingest.run(CancellationToken::new()));
+        let settled = |counts: wingbeat_flow::Counts| counts.received - counts.in_flight;
+        while settled(books.counts()) < before + brought as u64 + 1 {
+            assert!(!running.is_finished());
+            tokio::task::yield_now().await;
+        }
+        // As by a kill.
+        running.abort();
+        let _ = running.await;
+        assert_eq!(audit_lines(&log, &pack).await, [""; 0], "run {run}");
+        if run == 3 {
+            let counts = books.counts();
+            assert_eq!((counts.emitted, counts.filtered.get("duplicate")), (60, None));
+        }
+        log.close().await.unwrap();
+    }
+}

@@ -175,7 +175,7 @@ impl Ingest {
     async fn pump(&mut self, stop: &CancellationToken) -> Result<bool, FlowError> {
         let settler = &mut self.settler;
         loop {
-            let wait = settler.spec.save_every.0.saturating_sub(settler.saved.elapsed());
+            let wait = settler.save_in();
             let items = tokio::select! {
                 biased;
                 () = stop.cancelled() => return Ok(false),
@@ -229,11 +229,17 @@ async fn fill(
 
 impl Settler {
     fn is_to_be_saved(&self) -> bool {
-        let IngestSpec { save_items, save_every, .. } = &self.spec;
         // Before anything is kept of a new source: a kill must not let it begin anew, later.
         self.cursor.resume().is_none()
-            || self.saved.elapsed() >= save_every.0
-            || (*save_items > 0 && self.unsaved_items >= *save_items)
+            || self.save_in().is_zero()
+            || (self.spec.save_items > 0
+                && self.unsaved_items >= self.spec.save_items
+                && self.unbooked.awaited_for().is_zero())
+    }
+
+    fn save_in(&self) -> Duration {
+        let due = self.spec.save_every.0.saturating_sub(self.saved.elapsed());
+        due.max(self.unbooked.awaited_for())
     }
 
     fn is_unsaved(&self) -> bool {
@@ -241,6 +247,9 @@ impl Settler {
     }
 
     async fn save(&mut self) -> Result<(), FlowError> {
+        if self.unbooked.has_awaited() {
+            self.book_rest().await?;
+        }
         self.saved = Instant::now();
         self.unsaved_items = 0;
         self.cursor.save(self.position, &self.places, &self.counts).await?;
@@ -266,6 +275,9 @@ impl Settler {
 
     /// Publishes what was read, and books it.
     async fn settle(&mut self, items: Vec<Item>, places: Vec<Place>) -> Result<(), FlowError> {
+        if !items.is_empty() {
+            self.unbooked.begin();
+        }
         let tickets = self.books.receive(items.len());
         let mut outcomes = Vec::with_capacity(items.len());
         let (mut published, mut records) = (Vec::new(), Vec::new());
@@ -310,10 +322,16 @@ impl Settler {
         self.book(tickets, &outcomes);
         if kinds.contains(&Some(GAP)) {
             // What lies in the gap does not come again.
-            let outcomes = self.unbooked.claim_rest(&*self.log).await?;
-            let tickets = self.books.receive(outcomes.len());
-            self.book(tickets, &outcomes);
+            self.book_rest().await?;
         }
+        Ok(())
+    }
+
+    /// Books what an earlier run has published and not booked.
+    async fn book_rest(&mut self) -> Result<(), FlowError> {
+        let outcomes = self.unbooked.claim_rest(&*self.log).await?;
+        let tickets = self.books.receive(outcomes.len());
+        self.book(tickets, &outcomes);
         Ok(())
     }
 

@@ -9,8 +9,8 @@ use tokio_util::sync::CancellationToken;
 use wingbeat_flow::{Books, Cursor, Flow, FlowError, Ingest, Pack, Pipeline, Pool, Stages, audit};
 use wingbeat_log::{Access, Log, LogUrl, Start, Stored};
 use wingbeat_ops::config::Layers;
-use wingbeat_record::{MessageId, Record, Subject};
-use wingbeat_source::{Content, Description, Item, Post, Source, SourceError};
+use wingbeat_record::{MessageId, Reason, Record, Subject};
+use wingbeat_source::{Content, Description, Item, Place, Post, Source, SourceError};
 use wingbeat_stage::Stage;
 
 const PACK: &str = r#"
@@ -170,6 +170,8 @@ pub struct ListSource {
     description: Description,
     items: Vec<Item>,
     next: usize,
+    /// It has a host: it brings everything again, at new positions, and has no end.
+    has_host: bool,
 }
 
 impl ListSource {
@@ -184,7 +186,19 @@ impl ListSource {
         let item = |(position, content)| Item { position, content };
         let items: Vec<Item> = (1..).zip(contents).map(item).collect();
         let next = items.iter().position(|i| i.position > position.unwrap_or(0));
-        Self { description, next: next.unwrap_or(items.len()), items }
+        Self { description, next: next.unwrap_or(items.len()), items, has_host: false }
+    }
+
+    /// The same of a host: everything again from its beginning, at positions behind this one, and
+    /// without an end.
+    pub fn of_host(contents: Vec<Content>, position: u64) -> Self {
+        let mut source = Self::new(contents, None);
+        source.has_host = true;
+        for item in &mut source.items {
+            item.position += position;
+        }
+        source.items.insert(0, Item { position, content: Content::Filtered(Reason::new("first")) });
+        source
     }
 }
 
@@ -199,7 +213,15 @@ impl Source for ListSource {
         let end = (self.next + max).min(self.items.len());
         let items = self.items[self.next..end].to_vec();
         self.next = end;
+        if self.has_host && items.is_empty() {
+            std::future::pending::<()>().await;
+        }
         Ok(Some(items).filter(|items| !items.is_empty()))
+    }
+
+    fn places(&self) -> Vec<Place> {
+        let place = Place { host: "host".to_owned(), cursor: 0, time_us: 0 };
+        self.has_host.then_some(place).into_iter().collect()
     }
 }
 
@@ -213,6 +235,15 @@ pub async fn ingest(log: &Arc<dyn Log>, pack: &Pack, contents: &[Content]) -> In
     let probe = ListSource::new(Vec::new(), None);
     let cursor = Cursor::find(&**log, probe.description()).await.unwrap();
     let source = ListSource::new(contents.to_vec(), cursor.resume().map(|resume| resume.position));
+    ingest_from(log, pack, source, cursor).await
+}
+
+pub async fn ingest_from(
+    log: &Arc<dyn Log>,
+    pack: &Pack,
+    source: ListSource,
+    cursor: Cursor,
+) -> Ingest {
     let pipeline = Pipeline::new(&pack.ingest.stages, &pack.stages).unwrap();
     let stages = Stages { pipeline: Arc::new(pipeline), pool: Pool::start(1).unwrap() };
     let log = Arc::clone(log);
