@@ -6,6 +6,7 @@ mod support;
 
 use serde_json::{Value, json};
 use support::{Home, Running};
+use wingbeat_log::{Bucket, EmbeddedLog, Log as _};
 
 fn post(number: usize, text: &str) -> String {
     let post = json!({
@@ -96,6 +97,79 @@ fn names_filters_health_and_metrics_are_those_of_the_replaced_service() {
     let keys: Vec<&String> = stored[0]["payload"].as_object().unwrap().keys().collect();
     assert_eq!(keys, ["uri", "cid", "author", "text", "created_at"]);
     assert!(stored[0]["headers"]["Wingbeat-Correlation-Id"].is_string());
+}
+
+/// The cursor that both generations of the replaced service have left, each in its format.
+#[test]
+fn i2_a_cursor_of_the_replaced_service_is_taken_over() {
+    let network = Home::new();
+    let arguments = ["simulate-network", "--prepared", "400", "--rate", "4000"];
+    let network = Running::start(network.command(&arguments));
+    let events = loop {
+        let (_, lines) = network.get_text("/simulate/events?from=0");
+        let lines = lines.lines().filter(|line| line.starts_with('{'));
+        let events: Vec<Value> = lines.map(|line| serde_json::from_str(line).unwrap()).collect();
+        if events.last().is_some_and(|event| event["n"] == 399) {
+            break events;
+        }
+    };
+    let cursor = events[events.len() / 2]["seq"].as_u64().unwrap();
+    let posts = events.iter().filter(|event| {
+        event["seq"].as_u64().unwrap() > cursor
+            && event["action"] == "create"
+            && event["path"].as_str().unwrap().starts_with("app.bsky.feed.post/")
+    });
+    let uri = |event: &Value| {
+        format!("at://{}/{}", event["did"].as_str().unwrap(), event["path"].as_str().unwrap())
+    };
+    let expected: Vec<String> = posts.map(uri).collect();
+    let formats = [
+        ("my-ingest", cursor.to_string()),
+        ("my-ingest.cursor", format!("{{\"cursor\": {cursor}}}")),
+    ];
+    for (key, value) in formats {
+        let home = Home::new();
+        put(&home, key, &value);
+        let source = format!("relay:ws://{}", network.address);
+        let host = format!("service.cursor_host=ws://{}", network.address);
+        let environment = [("SERVICE_NAME", "my-ingest"), ("ENABLE_TEXT_FILTERING", "false")];
+        let service = home.ingest(&["--source", &source, "--set", &host], &environment);
+        let last = events.last().unwrap()["seq"].as_u64();
+        wait_for(&service, "/health/detailed", |details| {
+            details["components"]["firehose"]["stats"]["current_cursor"].as_u64() == last
+        });
+        service.signal("TERM");
+        assert_eq!(service.wait().code, Some(0));
+        let stored = home.run(&["streams", "tail", "bluesky-posts"]).ok().json_lines();
+        let uris = stored.iter().filter_map(|record| record["payload"]["uri"].as_str());
+        let brought: Vec<&str> = uris.collect();
+        assert_eq!(brought, expected);
+        let gaps = home.run(&["streams", "gaps"]).ok();
+        assert!(gaps.stdout.starts_with("No gaps"), "{}", gaps.stdout);
+        assert_eq!(get(&home, "my-ingest"), last.unwrap().to_string());
+    }
+}
+
+/// A bucket of the replaced service.
+async fn bucket(home: &Home) -> (EmbeddedLog, std::sync::Arc<dyn Bucket>) {
+    let log = EmbeddedLog::open(&home.path().join("wingbeat-data")).unwrap();
+    let bucket = log.bucket("firehose-state").await.unwrap();
+    (log, bucket)
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn put(home: &Home, key: &str, value: &str) {
+    let (log, bucket) = bucket(home).await;
+    bucket.put(key, value.to_owned().into()).await.unwrap();
+    log.close().await.unwrap();
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn get(home: &Home, key: &str) -> String {
+    let (log, bucket) = bucket(home).await;
+    let entry = bucket.get(key).await.unwrap().unwrap();
+    log.close().await.unwrap();
+    String::from_utf8_lossy(&entry.value).into_owned()
 }
 
 #[test]

@@ -158,6 +158,9 @@ pub(crate) struct ServiceSettings {
     /// The bucket of the cursor.
     #[schemars(extend("x-env" = ["NATS_KV_BUCKET"]))]
     pub(crate) bucket: String,
+    /// The relay that the cursor in the bucket belongs to: a sequence number means something there
+    /// only.
+    pub(crate) cursor_host: String,
     /// The address of the HTTP server with health and metrics.
     pub(crate) host: IpAddr,
     /// The port of the HTTP server with health and metrics; 0 picks a free one.
@@ -177,6 +180,7 @@ impl Default for ServiceSettings {
             stream: "bluesky-posts".to_owned(),
             subject: "bluesky.posts".to_owned(),
             bucket: "firehose-state".to_owned(),
+            cursor_host: "wss://bsky.network".to_owned(),
             host: IpAddr::V4(Ipv4Addr::LOCALHOST),
             port: 8080,
             metrics: true,

@@ -16,7 +16,7 @@ struct Gap<'a> {
     reason: &'static str,
     from_cursor: Option<u64>,
     to_cursor: u64,
-    from_time: String,
+    from_time: Option<String>,
     to_time: String,
 }
 
@@ -29,9 +29,9 @@ pub(crate) fn gap_event(url: &str, start: &GapStart, to_cursor: u64, to_us: u64)
         reason: start.reason,
         from_cursor: start.from_cursor,
         to_cursor,
-        from_time: time(start.from_us),
+        from_time: start.from_us.map(time),
         to_time: time(to_us),
     };
-    let id = MessageId::new(format!("gap:{url}:{}:{to_cursor}", start.from_us));
+    let id = MessageId::new(format!("gap:{url}:{}:{to_cursor}", start.from_us.unwrap_or(0)));
     Content::Event(Event { kind: "gap", payload: to_bytes(&gap), id })
 }

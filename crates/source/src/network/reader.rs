@@ -420,7 +420,7 @@ impl Reader {
             Protocol::Relay | Protocol::JetstreamV2 => event.cursor,
         };
         self.say_live(progress);
-        if let Some(gap) = session.start.take_gap(time_us) {
+        if let Some(gap) = session.start.take_gap(cursor, time_us) {
             count(&self.counters.gaps);
             let url = &self.hosts[progress.host].url;
             self.outbox.item(gap_event(url, &gap, cursor, time_us));

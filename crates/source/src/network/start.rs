@@ -8,6 +8,10 @@ use crate::Place;
 /// and an hour less to be safe. It passes over what is older without a word.
 const V1_LOOKBACK_US: u64 = 35 * 3600 * 1_000_000;
 
+/// How many sequence numbers a relay leaves out, at most, between two events that it sends: those
+/// of accounts that were taken down meanwhile.
+const SEQ_HOLE_MAX: u64 = 1_000;
+
 /// Where to begin.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Start {
@@ -19,8 +23,17 @@ pub(crate) struct Start {
     pub(crate) known_before_us: u64,
     /// A gap that there is in any case, to be reported when the first event tells its end.
     pub(crate) gap: Option<GapStart>,
-    /// A gap that there is if the first event is later than this, in microseconds since 1970.
-    pub(crate) jump: Option<(u64, GapStart)>,
+    /// A gap that there is if the first event is behind this.
+    pub(crate) jump: Option<(Limit, GapStart)>,
+}
+
+/// How far the first event may be away from the last one that was read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Limit {
+    /// In microseconds since 1970.
+    latest_us: u64,
+    /// By its cursor.
+    latest_cursor: u64,
 }
 
 /// An interval of which it can't be proved that everything was seen: why, and where it begins.
@@ -28,7 +41,8 @@ pub(crate) struct Start {
 pub(crate) struct GapStart {
     pub(crate) reason: &'static str,
     pub(crate) from_cursor: Option<u64>,
-    pub(crate) from_us: u64,
+    /// In microseconds since 1970; `None` where only a cursor was handed down.
+    pub(crate) from_us: Option<u64>,
 }
 
 /// What is known when a connection is about to be made.
@@ -65,15 +79,18 @@ impl Start {
     /// The host says that there is a gap.
     pub(crate) fn expect_gap(&mut self, reason: &'static str, last_us: Option<u64>) {
         // Without an event before it there is nothing that could be missing.
-        if let Some(from_us) = last_us {
+        if let from_us @ Some(_) = last_us {
             let from_cursor = self.after_seq;
             self.gap.get_or_insert(GapStart { reason, from_cursor, from_us });
         }
     }
 
-    /// The gap, if there is one, when the time of the first event is known.
-    pub(crate) fn take_gap(&mut self, first_us: u64) -> Option<GapStart> {
-        let jump = self.jump.take().filter(|(latest_us, _)| first_us > *latest_us);
+    /// The gap, if there is one, when the first event is known.
+    pub(crate) fn take_gap(&mut self, first_cursor: u64, first_us: u64) -> Option<GapStart> {
+        let jump = self
+            .jump
+            .take()
+            .filter(|(limit, _)| first_us > limit.latest_us || first_cursor > limit.latest_cursor);
         self.gap.take().or(jump.map(|(_, gap)| gap))
     }
 
@@ -85,21 +102,26 @@ impl Start {
         rewound_us: u64,
         timings: &Timings,
     ) -> Self {
+        // What a replaced service hands down has no time.
+        let from_us = Some(last_us).filter(|last_us| *last_us > 0);
         let Some(place) = known.place else {
-            let gap = GapStart { reason: "host_switch", from_cursor: None, from_us: last_us };
+            let gap = GapStart { reason: "host_switch", from_cursor: None, from_us };
             return Self { gap: Some(gap), ..Self::default() };
         };
         // It does not say when a cursor is too old for it: github.com/bluesky-social/indigo,
-        // issue 1328. What it skips shows by the time of the first event.
-        let from_us = place.time_us.max(last_us);
+        // issue 1328. What it skips shows by the time of the first event or by its number.
         let from_cursor = Some(place.cursor);
+        let latest_us =
+            from_us.map_or(u64::MAX, |from_us| from_us.saturating_add(micros(timings.jump_max)));
+        let latest_cursor = place.cursor.saturating_add(SEQ_HOLE_MAX);
+        let limit = Limit { latest_us, latest_cursor };
         let gap = GapStart { reason: "outdated_cursor", from_cursor, from_us };
         Self {
             cursor: Some(place.cursor),
             after_seq: Some(place.cursor),
             known_before_us: if is_current { 0 } else { rewound_us },
             gap: None,
-            jump: Some((from_us.saturating_add(micros(timings.jump_max)), gap)),
+            jump: Some((limit, gap)),
         }
     }
 
@@ -108,7 +130,8 @@ impl Start {
         match known.place {
             Some(place) if known.is_too_old => {
                 let from_cursor = Some(place.cursor);
-                let gap = GapStart { reason: "outdated_cursor", from_cursor, from_us: last_us };
+                let gap =
+                    GapStart { reason: "outdated_cursor", from_cursor, from_us: Some(last_us) };
                 Self { cursor: Some(rewound_us), gap: Some(gap), ..Self::default() }
             }
             Some(place) if is_current => Self {
@@ -134,11 +157,12 @@ impl Start {
         });
         let is_beyond_lookback = known.now_us.saturating_sub(cursor) > V1_LOOKBACK_US;
         let from_cursor = own.map(|place| place.cursor);
-        let gap = GapStart { reason: "clamped_cursor", from_cursor, from_us: last_us };
+        let gap = GapStart { reason: "clamped_cursor", from_cursor, from_us: Some(last_us) };
         let latest_us = last_us.saturating_add(micros(timings.jump_max));
+        let limit = Limit { latest_us, latest_cursor: u64::MAX };
         Self {
             cursor: Some(cursor),
-            jump: (is_beyond_lookback || !known.is_sparse).then_some((latest_us, gap)),
+            jump: (is_beyond_lookback || !known.is_sparse).then_some((limit, gap)),
             ..Self::default()
         }
     }
@@ -180,13 +204,26 @@ mod tests {
         let relay = start(Protocol::Relay, Some(&at), Some(at.time_us));
         assert_eq!((relay.cursor, relay.after_seq), (Some(77), Some(77)));
         assert_eq!((relay.known_before_us, relay.gap), (0, None));
-        assert_eq!(relay.jump.unwrap().0, at.time_us + 60 * SECOND_US);
+        assert_eq!(relay.jump.unwrap().0.latest_us, at.time_us + 60 * SECOND_US);
         let v2 = start(Protocol::JetstreamV2, Some(&at), Some(at.time_us));
         assert_eq!((v2.cursor, v2.after_seq, v2.gap, v2.jump), (Some(77), Some(77), None, None));
         let at = place(NOW_US - HOUR_US, NOW_US - HOUR_US);
         let v1 = start(Protocol::JetstreamV1, Some(&at), Some(at.time_us));
         assert_eq!(v1.cursor, Some(at.time_us - 5 * SECOND_US));
         assert_eq!(v1.after_seq, None);
+    }
+
+    /// The replaced services keep a cursor and no time.
+    #[test]
+    fn i5_a_cursor_without_a_time_is_a_gap_only_where_the_host_has_lost_it() {
+        let handed_down = place(77, 0);
+        for (first, is_gap) in [(78, false), (77 + 1_000, false), (77 + 1_001, true)] {
+            let mut relay = start(Protocol::Relay, Some(&handed_down), Some(0));
+            assert_eq!(relay.cursor, Some(77));
+            let gap = relay.take_gap(first, NOW_US);
+            assert_eq!(gap.is_some(), is_gap);
+            assert!(gap.is_none_or(|gap| gap.from_us.is_none() && gap.from_cursor == Some(77)));
+        }
     }
 
     /// Invariant 5: without a cursor of its own, a relay can't prove anything.
@@ -201,7 +238,7 @@ mod tests {
             }
         }
         let new = start(Protocol::Relay, None, Some(last_us));
-        let gap = GapStart { reason: "host_switch", from_cursor: None, from_us: last_us };
+        let gap = GapStart { reason: "host_switch", from_cursor: None, from_us: Some(last_us) };
         assert_eq!((new.cursor, new.gap), (None, Some(gap)));
         // With one of its own, all is replayed, and what is known is passed over.
         let old = place(77, NOW_US - HOUR_US);

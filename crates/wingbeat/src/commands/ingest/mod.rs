@@ -11,7 +11,10 @@ use wingbeat_flow::{Ingest, LegacyCursor, Pack, Pipeline, Pool, Stages, SubjectT
 use wingbeat_log::Log;
 use wingbeat_ops::{logging, shutdown};
 use wingbeat_record::SubjectFilter;
-use wingbeat_source::SourceSpec;
+use wingbeat_source::{
+    SourceSpec,
+    network::{Endpoint, Protocol},
+};
 use wingbeat_web::{ServiceReport, ServiceServer};
 
 use super::{open_source, open_to_write, source_options};
@@ -29,8 +32,6 @@ use report::Report;
 
 /// The source where nobody names one.
 const SOURCE: &str = "relay";
-/// The host and endpoint that the replaced service's cursor belongs to.
-const LEGACY_HOST: &str = "wss://bsky.network/xrpc/com.atproto.sync.subscribeRepos";
 
 pub(crate) async fn run(global: &Global, args: &Args) -> Result<(), Failure> {
     let config = config::load_service(global, "ingest", flags(args))?.config;
@@ -95,7 +96,7 @@ async fn run_on(
     let legacy = LegacyCursor {
         bucket: service.bucket.clone(),
         key: service.name.clone(),
-        host: LEGACY_HOST.to_owned(),
+        host: Endpoint::parse(Protocol::Relay, &service.cursor_host)?.url(),
     };
     let (source, cursor) =
         open_source(&**log, &spec, &source_options(config, &spec), Some(&legacy)).await?;
