@@ -4,7 +4,7 @@
 #![allow(clippy::panic, clippy::print_stderr, reason = "tests")]
 
 use std::{
-    io::{BufRead as _, BufReader, Read as _, Write as _},
+    io::{BufReader, Read as _, Write as _},
     path::{Path, PathBuf},
     process::{Child, ChildStdout, Command, Output, Stdio},
 };
@@ -133,14 +133,16 @@ impl Running {
             let _ = pipe.read_to_string(&mut text);
             text
         });
-        let mut line = String::new();
-        stdout.read_line(&mut line).unwrap();
-        let Some((_, address)) = line.split_once("://") else {
+        let Ok(address) = read_address(&mut stdout) else {
             let _ = child.wait();
-            panic!("it did not start: {line}{}", stderr.join().unwrap());
+            panic!("it did not start: {}", stderr.join().unwrap());
         };
-        let address = address.split(['/', '\n']).next().unwrap_or_default().to_owned();
         Self { child, address, stdout, stderr: Some(stderr) }
+    }
+
+    /// The address in the next line that it says.
+    pub fn next_address(&mut self) -> String {
+        read_address(&mut self.stdout).unwrap()
     }
 
     /// Sends a signal by name, such as `TERM`.
@@ -174,6 +176,17 @@ impl Running {
         let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_default();
         let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
         (status.unwrap_or_default(), body.to_owned())
+    }
+}
+
+/// The host and port of the URL in the next line; that line where there is none.
+fn read_address(stdout: &mut impl std::io::BufRead) -> Result<String, String> {
+    let mut line = String::new();
+    stdout.read_line(&mut line).unwrap();
+    let address = line.split_once("://").map(|(_, address)| address);
+    match address.and_then(|address| address.split(['/', '\n']).next()) {
+        Some(address) => Ok(address.to_owned()),
+        None => Err(line),
     }
 }
 
