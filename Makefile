@@ -42,6 +42,11 @@ test: tools chromium ui/dist/index.html lint ## Checks and tests everything
 		cargo test --workspace --locked --no-fail-fast; \
 	fi
 
+.PHONY: test-pds
+test-pds: tools ui/dist/index.html ## Tests against a real PDS; to install it takes minutes
+	tests/support/install-pds.sh
+	WINGBEAT_PDS="$(CURDIR)/target/tools/pds" cargo test --locked -p wingbeat --test pds -- --nocapture
+
 .PHONY: lint
 lint: ui/dist/index.html ## Formatting and lints of the Rust code
 	cargo fmt --all --check
