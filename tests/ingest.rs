@@ -16,18 +16,6 @@ fn post(number: usize, text: &str) -> String {
     post.to_string() + "\n"
 }
 
-/// Waits until the service says that a condition holds.
-fn wait_for(service: &Running, path: &str, holds: impl Fn(&Value) -> bool) -> Value {
-    loop {
-        let (_, body) = service.get_text(path);
-        let value = serde_json::from_str(&body).unwrap();
-        if holds(&value) {
-            return value;
-        }
-        std::thread::yield_now();
-    }
-}
-
 #[test]
 fn names_filters_health_and_metrics_are_those_of_the_replaced_service() {
     let home = Home::new();
@@ -48,7 +36,7 @@ fn names_filters_health_and_metrics_are_those_of_the_replaced_service() {
         ],
     );
     // It has ended only once its place is saved, some time after the last record is settled.
-    let details = wait_for(&service, "/health/detailed", |details| {
+    let details = service.wait_for("/health/detailed", |details| {
         details["components"]["firehose"]["running"] == false
     });
     assert_eq!(
@@ -135,7 +123,7 @@ fn i2_a_cursor_of_the_replaced_service_is_taken_over() {
         let environment = [("SERVICE_NAME", "my-ingest"), ("ENABLE_TEXT_FILTERING", "false")];
         let service = home.ingest(&["--source", &source, "--set", &host], &environment);
         let last = events.last().unwrap()["seq"].as_u64();
-        wait_for(&service, "/health/detailed", |details| {
+        service.wait_for("/health/detailed", |details| {
             details["components"]["firehose"]["stats"]["current_cursor"].as_u64() == last
         });
         service.signal("TERM");
@@ -178,7 +166,7 @@ fn metrics_can_be_switched_off_and_filters_too() {
     home.write("posts.jsonl", post(1, "") + &post(2, "x"));
     let environment = [("METRICS_ENABLED", "false"), ("ENABLE_TEXT_FILTERING", "false")];
     let service = home.ingest(&["--source", "file:posts.jsonl"], &environment);
-    wait_for(&service, "/health/detailed", |d| d["service_stats"]["posts_published"] == 2);
+    service.wait_for("/health/detailed", |d| d["service_stats"]["posts_published"] == 2);
     assert_eq!(service.get_text("/metrics").0, 404);
     service.signal("INT");
     assert_eq!(service.wait().code, Some(0));

@@ -70,7 +70,16 @@ impl Home {
 
     /// Starts `ingest` with some environment, and waits until it says its address.
     pub fn ingest(&self, arguments: &[&str], environment: &[(&str, &str)]) -> Running {
-        let mut all = vec!["ingest", "--port", "0"];
+        self.service("ingest", arguments, environment)
+    }
+
+    /// Starts `process` with some environment, and waits until it says its address.
+    pub fn process(&self, arguments: &[&str], environment: &[(&str, &str)]) -> Running {
+        self.service("process", arguments, environment)
+    }
+
+    fn service(&self, name: &str, arguments: &[&str], environment: &[(&str, &str)]) -> Running {
+        let mut all = vec![name, "--port", "0"];
         all.extend_from_slice(arguments);
         let mut command = self.command(&all);
         command.envs(environment.iter().copied());
@@ -159,6 +168,22 @@ impl Running {
         let status = self.child.wait().unwrap();
         let stderr = self.stderr.take().map(|reading| reading.join().unwrap());
         Ran { code: status.code(), stdout, stderr: stderr.unwrap_or_default() }
+    }
+
+    /// Waits until it says that a condition holds.
+    pub fn wait_for(
+        &self,
+        path: &str,
+        holds: impl Fn(&serde_json::Value) -> bool,
+    ) -> serde_json::Value {
+        loop {
+            let (_, body) = self.get_text(path);
+            let value = serde_json::from_str(&body).unwrap();
+            if holds(&value) {
+                return value;
+            }
+            std::thread::yield_now();
+        }
     }
 
     /// A GET request, by hand: the tests need no client for one.

@@ -74,13 +74,17 @@ impl Flow {
         let ledger = spec.ledger.fill(|place| (place == "flow").then_some(name))?;
         let recalled = history::recall(&*log, name, ledger_stream, &ledger).await?;
         let pending = spec.batch.saturating_mul(spec.in_flight).saturating_mul(2);
+        let pending = u32::try_from(pending).unwrap_or(u32::MAX).max(1000);
         let config = ConsumerConfig {
             filters: spec.subjects.clone(),
             start: Start::First,
             ack_wait: spec.ack_wait.0,
             // The flow counts deliveries itself: one too many becomes a dead letter, not silence.
             deliver_max: None,
-            ack_pending_max: u32::try_from(pending).unwrap_or(u32::MAX).max(1000),
+            ack_pending_max: match spec.ack_pending_max {
+                0 => pending,
+                chosen => chosen,
+            },
             ..ConsumerConfig::new(&spec.consumer)
         };
         let consumer = log.consumer(&spec.from, &config).await?;

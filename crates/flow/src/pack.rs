@@ -143,8 +143,13 @@ pub struct FlowSpec {
     /// At most this many batches are under way.
     #[serde(default = "in_flight")]
     pub in_flight: usize,
+    /// At most so many records are delivered and not settled; 0: twice what is under way.
+    #[serde(default)]
+    #[schemars(extend("x-env" = ["MAX_ACK_PENDING"]))]
+    pub ack_pending_max: u32,
     /// A record that is not settled for this long is delivered again. Long work extends it.
     #[serde(default = "ack_wait")]
+    #[schemars(extend("x-env" = ["ACK_WAIT_SECONDS"]))]
     pub ack_wait: Span,
     /// A record that has failed this often is a dead letter.
     #[serde(default = "deliver_max")]

@@ -1,25 +1,50 @@
 //! The stages of a flow, run over a batch.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use wingbeat_record::{DeadCause, Reason};
 use wingbeat_stage::{Item, Settings, Stage, StageError, catalogue};
 
+/// Whoever wants to know what the stages do, such as a service's metrics. It is called on the
+/// threads that compute.
+pub trait Meter: Send + Sync {
+    /// A stage has looked at so many records, and it took so long.
+    fn ran(&self, stage: &'static str, records: usize, took: Duration);
+
+    /// So many records have gone through all stages together, and it took so long.
+    fn finished(&self, records: usize, took: Duration);
+
+    /// A record has gone through all stages, or was settled by one.
+    fn judged(&self, item: &Item);
+}
+
 /// The stages of a flow, in order.
 pub struct Pipeline {
     stages: Vec<Box<dyn Stage>>,
+    meter: Option<Arc<dyn Meter>>,
 }
 
 impl Pipeline {
     /// Makes the stages of those names.
     pub fn new(names: &[String], settings: &Settings) -> Result<Self, StageError> {
         let stages = names.iter().map(|name| catalogue::stage(name, settings));
-        Ok(Self { stages: stages.collect::<Result<_, _>>()? })
+        Ok(Self::of(stages.collect::<Result<_, _>>()?))
     }
 
     /// A pipeline of stages that are made already.
     pub fn of(stages: Vec<Box<dyn Stage>>) -> Self {
-        Self { stages }
+        Self { stages, meter: None }
+    }
+
+    /// Tells the meter from now on.
+    #[must_use]
+    pub fn metered(mut self, meter: Arc<dyn Meter>) -> Self {
+        self.meter = Some(meter);
+        self
     }
 
     /// Whether there are no stages.
@@ -30,6 +55,15 @@ impl Pipeline {
     /// Runs all stages over the items, one stage after the other. A stage that panics costs only
     /// the record that it panics on.
     pub fn run(&self, items: &mut [&mut Item]) {
+        let begun = Instant::now();
+        self.run_stages(items);
+        if let Some(meter) = &self.meter {
+            meter.finished(items.len(), begun.elapsed());
+            items.iter().for_each(|item| meter.judged(item));
+        }
+    }
+
+    fn run_stages(&self, items: &mut [&mut Item]) {
         for stage in &self.stages {
             let is_open = |item: &&mut &mut Item| item.verdict().is_none();
             let mut open: Vec<&mut Item> =
@@ -37,7 +71,12 @@ impl Pipeline {
             if open.is_empty() {
                 return;
             }
-            if catch_unwind(AssertUnwindSafe(|| stage.run(&mut open))).is_ok() {
+            let begun = Instant::now();
+            let is_done = catch_unwind(AssertUnwindSafe(|| stage.run(&mut open))).is_ok();
+            if let Some(meter) = &self.meter {
+                meter.ran(stage.name(), open.len(), begun.elapsed());
+            }
+            if is_done {
                 continue;
             }
             for item in open.into_iter().filter(|item| item.verdict().is_none()) {

@@ -28,6 +28,15 @@ pub enum Verdict {
     Retry(DeadCause),
 }
 
+/// What models have said about a text. It stays where a stage then leaves the record out.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Findings {
+    /// The sentiment and its probability.
+    pub sentiment: Option<(&'static str, f32)>,
+    /// The topics, never none, and the probability of the likeliest.
+    pub topics: Option<(Vec<&'static str>, f32)>,
+}
+
 /// A record on its way through the stages.
 #[derive(Debug)]
 pub struct Item {
@@ -40,6 +49,7 @@ pub struct Item {
     members: Vec<(&'static str, Vec<u8>)>,
     tokens: Vec<(&'static str, String)>,
     tags: Vec<Reason>,
+    pub(crate) findings: Findings,
     verdict: Option<Verdict>,
 }
 
@@ -55,6 +65,7 @@ impl Item {
             members: Vec::new(),
             tokens: Vec::new(),
             tags: Vec::new(),
+            findings: Findings::default(),
             verdict: None,
         }
     }
@@ -72,6 +83,11 @@ impl Item {
     /// The text of the post; empty where it has none.
     pub fn text(&self) -> &str {
         &self.text
+    }
+
+    /// What models have said about the text.
+    pub fn findings(&self) -> &Findings {
+        &self.findings
     }
 
     /// Sets what the stage `post` has found.

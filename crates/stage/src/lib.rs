@@ -15,7 +15,7 @@ mod topics;
 
 pub use analysis::Unread;
 pub use catalogue::{Settings, StageError};
-pub use contract::{Item, Stage, Verdict};
+pub use contract::{Findings, Item, Stage, Verdict};
 pub use filter::{Action, FilterSettings};
 pub use language::LanguageSettings;
 pub use post::PostSettings;

@@ -78,6 +78,7 @@ impl Sentiment {
         }
         let found = self.analyzer.sentiment(item.features());
         let (sentiment, confidence) = found.top();
+        item.findings.sentiment = Some((sentiment, confidence));
         if f64::from(confidence) < threshold {
             item.filter(Reason::new("low_confidence"));
             return;

@@ -79,6 +79,7 @@ impl Topics {
         }
         let probabilities = probabilities
             .then(|| scored().map(|(label, score)| (label.to_owned(), score.into())).collect());
+        item.findings.topics = Some((topics.clone(), top_confidence));
         item.set_json(Self::NAME, &Member { topics, top_topic, top_confidence, probabilities });
         item.set_token(Self::TOKEN, top_topic);
     }

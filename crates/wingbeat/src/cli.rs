@@ -76,13 +76,15 @@ pub(crate) enum Command {
     Up(Up),
     /// Bring a source into the log, as a service with health and metrics
     Ingest(Ingest),
+    /// Enrich posts of the log, as a service with health and metrics
+    Process(Process),
     /// Enrich JSON lines from standard input or a file to standard output
     Enrich(Enrich),
     /// Publish made-up posts into the log, or write them to standard output
     Mock(Mock),
     /// Run a network of our own on this machine: a relay and both Jetstreams, with faults on command
     SimulateNetwork(SimulateNetwork),
-    /// Look at the log's streams, also while wingbeat runs
+    /// Look at the log's streams, also while wingbeat runs; create them, publish to them
     #[command(subcommand)]
     Streams(Streams),
     /// Look at dead letters: records that could not be handled
@@ -220,6 +222,50 @@ pub(crate) struct SimulateNetwork {
     pub(crate) duration: Option<Span>,
 }
 
+/// `process`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+It stands in the place of nats-stream-processor, and takes its environment: INPUT_STREAM,
+INPUT_SUBJECT, OUTPUT_STREAM, OUTPUT_SUBJECT, CONSUMER_NAME, MAX_DELIVER, ACK_WAIT_SECONDS,
+SENTIMENT_CONFIDENCE_THRESHOLD, HEALTH_CHECK_PORT, and more: wingbeat config reference.
+
+Examples:
+  wingbeat process
+  PIPELINE_PROFILE=topics wingbeat process --port 8082
+  wingbeat process --once                         what is there, then a summary")]
+pub(crate) struct Process {
+    /// What it adds to posts, and under which names
+    #[arg(long, value_enum, default_value_t, env = "PIPELINE_PROFILE")]
+    pub(crate) profile: Profile,
+    /// End when everything that is there has been processed
+    #[arg(long)]
+    pub(crate) once: bool,
+    /// Stop after this long
+    #[arg(long = "for", value_name = "DURATION")]
+    pub(crate) duration: Option<Span>,
+    /// The address of health and metrics [default: 127.0.0.1]
+    #[arg(long, value_name = "IP")]
+    pub(crate) host: Option<IpAddr>,
+    /// The port of health and metrics; 0 picks a free one [default: 8080]
+    #[arg(long, value_name = "PORT")]
+    pub(crate) port: Option<u16>,
+    /// How the summary at the end is printed
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: Format,
+}
+
+/// Which of the replaced stream processors `process` is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub(crate) enum Profile {
+    /// Sentiment and topics
+    #[default]
+    Enriched,
+    /// Sentiment alone, as the first generation
+    Sentiment,
+    /// Topics alone
+    Topics,
+}
+
 /// `enrich`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -287,6 +333,10 @@ pub(crate) enum Streams {
     },
     /// Print records, one JSON object a line
     Tail(Tail),
+    /// Create a stream, or change the settings of one
+    Create(Create),
+    /// Publish what comes on standard input
+    Publish(Publish),
     /// List the intervals of which the source can't prove that it saw everything
     Gaps {
         /// How the list is printed
@@ -320,6 +370,54 @@ pub(crate) struct Tail {
     /// How records are printed: one JSON object a line, or one line for people
     #[arg(long, value_enum, default_value_t = Format::Json)]
     pub(crate) format: Format,
+}
+
+/// `streams create`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  wingbeat streams create bluesky-posts --subject 'bluesky.posts.>' --records-max 5000000")]
+pub(crate) struct Create {
+    /// The stream.
+    pub(crate) stream: String,
+    /// What it captures; `*` stands for one token, `>` for the rest
+    #[arg(long, value_name = "SUBJECT", required = true)]
+    pub(crate) subject: Vec<String>,
+    /// Keep at most so many records
+    #[arg(long, value_name = "N")]
+    pub(crate) records_max: Option<u64>,
+    /// Keep at most so many bytes
+    #[arg(long, value_name = "N")]
+    pub(crate) bytes_max: Option<u64>,
+    /// Keep records at most this long
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) age_max: Option<Span>,
+    /// How long message ids are remembered [default: 2m]
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) duplicate_window: Option<Span>,
+    /// When it is full, refuse new records instead of dropping the oldest
+    #[arg(long)]
+    pub(crate) refuse_new: bool,
+}
+
+/// `streams publish`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  echo '{\"text\":\"hello\"}' | wingbeat streams publish bluesky.posts.posts
+  wingbeat streams publish bluesky.posts.posts --lines < posts.jsonl")]
+pub(crate) struct Publish {
+    /// The subject; the stream that captures it takes the record.
+    pub(crate) subject: String,
+    /// A message id: within the stream's duplicate window, a second record with it is none
+    #[arg(long, value_name = "ID", conflicts_with = "lines")]
+    pub(crate) id: Option<String>,
+    /// A header
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub(crate) header: Vec<String>,
+    /// Every line is a record
+    #[arg(long)]
+    pub(crate) lines: bool,
 }
 
 /// `dead`.
@@ -358,6 +456,9 @@ pub(crate) enum Dead {
 pub(crate) struct Audit {
     /// A pack: the name of a built-in one, or a TOML file [default: bluesky]
     pub(crate) pack: Option<String>,
+    /// The flow of `wingbeat process` with this profile, instead of those of the pack
+    #[arg(long, value_enum, conflicts_with = "pack")]
+    pub(crate) profile: Option<Profile>,
     /// How the report is printed
     #[arg(long, value_enum, default_value_t)]
     pub(crate) format: Format,

@@ -24,8 +24,12 @@ use crate::{cli::Global, failure::Failure};
 const PACKS: [(&str, &str); 1] = [("bluesky", include_str!("../../../packs/bluesky.toml"))];
 
 /// What the services in the place of others set on top of a pack.
-const SERVICES: [(&str, &str); 1] =
-    [("ingest", include_str!("../../../packs/services/ingest.toml"))];
+const SERVICES: [(&str, &str); 4] = [
+    ("ingest", include_str!("../../../packs/services/ingest.toml")),
+    ("process", include_str!("../../../packs/services/process.toml")),
+    ("process-sentiment", include_str!("../../../packs/services/process-sentiment.toml")),
+    ("process-topics", include_str!("../../../packs/services/process-topics.toml")),
+];
 
 /// The configuration file that is read where none is named.
 const FILE: &str = "wingbeat.toml";
@@ -46,6 +50,9 @@ pub(crate) struct Config {
     /// A single service: its name, its streams, its HTTP port.
     #[serde(default)]
     pub(crate) service: ServiceSettings,
+    /// `wingbeat process`: what it reads and writes.
+    #[serde(default)]
+    pub(crate) processor: ProcessorSettings,
     /// What the program says about itself.
     #[serde(default)]
     pub(crate) logging: LoggingSettings,
@@ -189,6 +196,60 @@ impl Default for ServiceSettings {
     }
 }
 
+/// `wingbeat process`, in the place of the stream processors that it replaces: one flow of the
+/// pack under other names. What is empty stays as the pack has it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct ProcessorSettings {
+    /// The flow of the pack.
+    pub(crate) flow: String,
+    /// The name of its books.
+    pub(crate) books: String,
+    /// The stream of raw posts.
+    #[schemars(extend("x-env" = ["INPUT_STREAM"]))]
+    pub(crate) input_stream: String,
+    /// What the subjects of raw posts begin with.
+    #[schemars(extend("x-env" = ["INPUT_SUBJECT"]))]
+    pub(crate) input_subject: String,
+    /// The stream of the output.
+    #[schemars(extend("x-env" = ["OUTPUT_STREAM"]))]
+    pub(crate) output_stream: String,
+    /// What the subjects of the output begin with.
+    #[schemars(extend("x-env" = ["OUTPUT_SUBJECT"]))]
+    pub(crate) output_subject: String,
+    /// What stands behind that: the places of the flow's output subject.
+    pub(crate) output_tokens: String,
+    /// The durable consumer.
+    #[schemars(extend("x-env" = ["CONSUMER_NAME"]))]
+    pub(crate) consumer: String,
+    /// Taken from the replaced services and not needed: whoever shares a consumer shares its work.
+    #[schemars(extend("x-env" = ["QUEUE_GROUP"]))]
+    pub(crate) queue_group: String,
+    /// How long message ids of the output are remembered.
+    #[schemars(extend("x-env" = ["DUPLICATE_WINDOW_SECONDS"]))]
+    pub(crate) duplicate_window: Span,
+    /// What the names of its metrics begin with.
+    pub(crate) metrics_prefix: String,
+}
+
+impl Default for ProcessorSettings {
+    fn default() -> Self {
+        Self {
+            flow: "enrich".to_owned(),
+            books: "enrich".to_owned(),
+            input_stream: "bluesky-posts".to_owned(),
+            input_subject: "bluesky.posts".to_owned(),
+            output_stream: "bluesky-posts-enriched".to_owned(),
+            output_subject: "bluesky.enriched".to_owned(),
+            output_tokens: "{sentiment}.{topic}".to_owned(),
+            consumer: "unified-processor".to_owned(),
+            queue_group: String::new(),
+            duplicate_window: Span::from_secs(600),
+            metrics_prefix: "stream_processor".to_owned(),
+        }
+    }
+}
+
 /// What the program says about itself, on stderr.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -255,16 +316,18 @@ pub(crate) fn load(
     finish(layers, global, flags)
 }
 
-/// As [`load`], for the service of that name.
+/// As [`load`], for services of these names: each sets something on top of the one before.
 pub(crate) fn load_service(
     global: &Global,
-    service: &str,
+    services: &[&str],
     flags: Vec<Flag>,
 ) -> Result<Loaded<Config>, Failure> {
     let mut layers = Layers::default();
     add_pack(&mut layers, "bluesky")?;
-    if let Some((name, text)) = SERVICES.iter().find(|(name, _)| *name == service) {
-        layers.add_toml(&format!("packs/services/{name}.toml"), text)?;
+    for service in services {
+        if let Some((name, text)) = SERVICES.iter().find(|(name, _)| name == service) {
+            layers.add_toml(&format!("packs/services/{name}.toml"), text)?;
+        }
     }
     finish(layers, global, flags)
 }

@@ -125,7 +125,17 @@ impl Layers {
                 origin: origin.clone(),
                 problem: format!("{text:?} is not what `{}` takes: {}", setting.path, setting.kind),
             })?;
-            self.set(&setting.path, value, origin);
+            // `*` stands for every entry that is there: there is no such entry itself.
+            match setting.path.split_once(".*.") {
+                None => self.set(&setting.path, value, origin),
+                Some((table, key)) => {
+                    let entries: Vec<String> = self.make_table(table).keys().cloned().collect();
+                    for entry in entries {
+                        let path = format!("{table}.{entry}.{key}");
+                        self.set(&path, value.clone(), origin.clone());
+                    }
+                }
+            }
         }
         Ok(())
     }
@@ -251,6 +261,7 @@ mod tests {
     #[derive(Debug, Deserialize, JsonSchema, PartialEq)]
     #[serde(deny_unknown_fields)]
     struct Flow {
+        #[schemars(extend("x-env" = ["BATCH_MAX"]))]
         batch_max: usize,
         wait: Option<Span>,
     }
@@ -280,6 +291,19 @@ mod tests {
         assert_eq!(origin("flows.enrich.wait"), "base.toml:6");
         assert_eq!(origin("web.port"), "environment WEB_PORT");
         assert_eq!(load("", &[("WEB_PORT", "")]).unwrap().config.web.port, 1);
+    }
+
+    #[test]
+    fn a_variable_sets_every_entry_that_is_there() {
+        let top = "[flows.other]\nbatch_max = 1";
+        let loaded = load(top, &[("BATCH_MAX", "8")]).unwrap();
+        let batches: Vec<_> = loaded
+            .config
+            .flows
+            .iter()
+            .map(|(name, flow)| (name.as_str(), flow.batch_max))
+            .collect();
+        assert_eq!(batches, [("enrich", 8), ("other", 8)]);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use wingbeat_flow::audit::{self, Report};
 use wingbeat_ops::logging;
 
-use super::{open_to_read, print_json, print_line};
+use super::{open_to_read, print_json, print_line, process};
 use crate::{
     cli::{Audit, Format, Global},
     config,
@@ -15,7 +15,18 @@ use crate::{
 };
 
 pub(crate) async fn run(global: &Global, args: &Audit) -> Result<(), Failure> {
-    let config = config::load(global, args.pack.as_deref(), Vec::new())?.config;
+    let (config, pack) = match args.profile {
+        Some(profile) => {
+            let config = process::load(global, profile, Vec::new())?;
+            let pack = process::pack(&config)?;
+            (config, pack)
+        }
+        None => {
+            let config = config::load(global, args.pack.as_deref(), Vec::new())?.config;
+            let pack = config.pack();
+            (config, pack)
+        }
+    };
     logging::start(config.logging.level, config.logging.format);
     let log = open_to_read(&config).await?;
     let is_terminal = std::io::stderr().is_terminal();
@@ -27,7 +38,7 @@ pub(crate) async fn run(global: &Global, args: &Audit) -> Result<(), Failure> {
         progress_bar.set_length(total);
         progress_bar.set_position(read);
     };
-    let report = audit::audit(&*log, &config.pack(), &mut progress).await?;
+    let report = audit::audit(&*log, &pack, &mut progress).await?;
     bar.finish_and_clear();
     match args.format {
         Format::Json => {

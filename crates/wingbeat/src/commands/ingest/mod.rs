@@ -25,7 +25,6 @@ use crate::{
     summary,
 };
 
-mod legacy_metrics;
 mod report;
 
 use report::Report;
@@ -34,7 +33,7 @@ use report::Report;
 const SOURCE: &str = "relay";
 
 pub(crate) async fn run(global: &Global, args: &Args) -> Result<(), Failure> {
-    let config = config::load_service(global, "ingest", flags(args))?.config;
+    let config = config::load_service(global, &["ingest"], flags(args))?.config;
     logging::start(config.logging.level, config.logging.format);
     if std::env::var_os("NATS_URL").is_some() {
         let log = config.log.url.as_str();

@@ -15,8 +15,10 @@ use wingbeat_record::Time;
 use wingbeat_source::Connection;
 use wingbeat_web::{ServiceReport, books_metrics};
 
-use super::legacy_metrics::{Kind, Metric, write};
-use crate::config::Config;
+use crate::{
+    commands::legacy_metrics::{Kind, Metric, write},
+    config::Config,
+};
 
 /// Without an event for so long, the source counts as unhealthy.
 const QUIET_MAX: Duration = Duration::from_secs(300);

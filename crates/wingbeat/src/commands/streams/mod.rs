@@ -1,11 +1,12 @@
-//! `wingbeat streams`: looking at the log, also while another process writes to it.
+//! `wingbeat streams`: looking at the log, also while another process writes to it; and writing to
+//! it by hand.
 
 use std::time::Duration;
 
 use base64::prelude::{BASE64_STANDARD as BASE64, Engine as _};
 use serde_json::{Value, json};
 use wingbeat_flow::{FlowError, Pack};
-use wingbeat_log::{ConsumerInfo, LogError, Start, Stored, StreamInfo};
+use wingbeat_log::{Access, ConsumerInfo, LogError, Start, Stored, StreamInfo};
 use wingbeat_ops::{config::Span, logging, shutdown};
 use wingbeat_record::{SubjectFilter, Time};
 
@@ -17,6 +18,8 @@ use crate::{
     table::{self, bytes, number},
 };
 
+mod write;
+
 const READ_MAX: usize = 500;
 /// How long a follower waits before it looks whether it is to stop.
 const FOLLOW_WAIT: Duration = Duration::from_secs(1);
@@ -24,6 +27,17 @@ const FOLLOW_WAIT: Duration = Duration::from_secs(1);
 pub(crate) async fn run(global: &Global, command: &Streams) -> Result<(), Failure> {
     let config = config::load(global, None, Vec::new())?.config;
     logging::start(config.logging.level, config.logging.format);
+    if let Streams::Create(_) | Streams::Publish(_) = command {
+        // Streams that are missing are named, not made.
+        let log = config.log_url()?.open(Access::Write).await?;
+        let done = match command {
+            Streams::Create(args) => write::create(&*log, args).await,
+            Streams::Publish(args) => write::publish(&*log, args).await,
+            _ => Ok(()),
+        };
+        log.close().await?;
+        return done;
+    }
     let log = open_to_read(&config).await?;
     match command {
         Streams::Ls { format } => list(&log.streams().await?, *format),
@@ -33,6 +47,7 @@ pub(crate) async fn run(global: &Global, command: &Streams) -> Result<(), Failur
         }
         Streams::Tail(args) => tail(&*log, args).await,
         Streams::Gaps { format } => gaps(&*log, &config.pack(), *format).await,
+        Streams::Create(_) | Streams::Publish(_) => Ok(()),
     }
 }
 
