@@ -64,8 +64,9 @@ pub struct Post {
 /// Something that happened upstream and is no new post.
 #[derive(Debug, Clone)]
 pub struct Event {
-    /// Its kind, a subject token: `delete`, `update`, `identity`, `account`, `sync`; or `gap`, an
-    /// interval of which the source can't prove that it saw everything.
+    /// Its kind, a subject token: `delete`, `update`, `identity`, `account`, `sync`; `gap`, an
+    /// interval of which the source can't prove that it saw everything; or, where commits are
+    /// verified in full, `desync`, the same of one account, and `resync`, what was found of it.
     pub kind: &'static str,
     /// One JSON object.
     pub payload: Bytes,
@@ -111,6 +112,13 @@ pub enum Connection {
     Live {
         /// The host.
         host: String,
+    },
+    /// Events come in, but have to wait for something else.
+    Waiting {
+        /// The host that they come from.
+        host: String,
+        /// What they wait for, and why.
+        problem: String,
     },
     /// A host could not be reached, or was given up; the next try comes.
     Broken {

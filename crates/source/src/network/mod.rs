@@ -12,7 +12,8 @@
 //! | `start`, `gap`, `recent` | where to begin on a host, what may be missing, what comes again |
 //! | `reader`, `silence`, `retry` | when to go on, to give up, to change to another host |
 //! | `resolve` | who is behind a DID |
-//! | `outbox`, `source` | items on their way out |
+//! | `verify` | whether it is true |
+//! | `release`, `outbox`, `source` | items on their way out |
 
 mod counters;
 mod dictionary;
@@ -27,6 +28,7 @@ mod outbox;
 mod reader;
 mod recent;
 mod relay;
+mod release;
 pub mod resolve;
 mod retry;
 mod silence;
@@ -34,6 +36,7 @@ mod socket;
 mod source;
 mod start;
 mod tls;
+mod verify;
 
 pub use endpoint::{Endpoint, Protocol};
 pub(crate) use endpoint::{parse_endpoints, public_endpoints};

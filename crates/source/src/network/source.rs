@@ -11,17 +11,21 @@ use super::{
     endpoint::Endpoint,
     host::Host,
     options::NetworkOptions,
-    outbox::{Entry, Outbox},
+    http::HttpClient,
+    options::Verify,
+    outbox::{Entry, Outbox, now_us},
     reader::Reader,
-    recent::Recent,
+    release::Release,
+    resolve::{Identities, NetworkDocuments},
     retry::Retry,
+    verify::{Keys, ProofHost, Verifier},
 };
 use crate::{Connection, Description, Item, Pace, Place, Resume, Source, SourceError};
 
 /// Posts and events from the network: from one host, or from the best of several.
 ///
 /// It connects when the first items are asked for, and never ends by itself. Positions are
-/// microseconds since 1970: when an item was received, or a little more, so that they grow.
+/// microseconds since 1970: when an item was handed out, or a little more, so that they grow.
 pub struct NetworkSource {
     description: Description,
     counters: Arc<NetworkCounters>,
@@ -29,6 +33,10 @@ pub struct NetworkSource {
     batches: mpsc::Receiver<Vec<Entry>>,
     /// What reads, before it was started.
     reader: Option<Reader>,
+    /// What verifies, before it was started.
+    verifier: Option<Verifier>,
+    /// The position of the last item.
+    position: u64,
     waiting: VecDeque<Entry>,
     /// The addresses of the hosts, in the order of the reader.
     urls: Vec<String>,
@@ -61,11 +69,19 @@ impl NetworkSource {
         };
         let Resume { position, places } = resume.unwrap_or_default();
         let (sender, connection) = watch::channel(Connection::Connecting { host: first.url() });
-        let (outbox, batches) = Outbox::new(position);
+        let (outbox, batches) = Outbox::new();
         let counters = Arc::new(NetworkCounters::default());
         let hosts: Vec<_> =
             endpoints.into_iter().map(|endpoint| Host::new(endpoint, &places)).collect();
         let urls = hosts.iter().map(|host| host.url.clone()).collect();
+        let (verifier, batches) = if options.verify == Verify::Full {
+            let (out, proven) = Outbox::new();
+            let verifier =
+                verifier((batches, out), &hosts, &options, sender.clone(), Arc::clone(&counters));
+            (Some(verifier.map_err(|problem| cannot_ask(&problem))?), proven)
+        } else {
+            (None, batches)
+        };
         let reader = Reader {
             hosts,
             options,
@@ -73,7 +89,7 @@ impl NetworkSource {
             outbox,
             connection: sender,
             counters: Arc::clone(&counters),
-            recent: Recent::default(),
+            release: Release::new(Arc::clone(&counters)),
             last_us: places.iter().map(|place| place.time_us).max(),
             retry: Retry::default(),
             losses: 0,
@@ -87,6 +103,8 @@ impl NetworkSource {
             connection,
             batches,
             reader: Some(reader),
+            verifier,
+            position,
             waiting: VecDeque::new(),
             urls,
             has_begun: !places.is_empty(),
@@ -106,6 +124,36 @@ impl NetworkSource {
                 None => self.places.push(place),
             }
         }
+    }
+}
+
+/// What verifies what comes in, and sends it out.
+fn verifier(
+    (incoming, out): (mpsc::Receiver<Vec<Entry>>, Outbox),
+    hosts: &[Host],
+    options: &NetworkOptions,
+    connection: watch::Sender<Connection>,
+    counters: Arc<NetworkCounters>,
+) -> Result<Verifier, String> {
+    let documents =
+        NetworkDocuments::new(&options.plc_directory).map_err(|error| error.to_string())?;
+    let identities = Arc::new(Identities::new(Box::new(documents)));
+    let keys = Keys::new(identities, connection, Arc::clone(&counters), options.timings);
+    let client =
+        HttpClient::new(Verifier::time_limit()).map_err(|error| error.to_string())?;
+    let hosts = hosts.iter().map(|host| ProofHost {
+        url: host.url.clone(),
+        http: host.endpoint.http_url(""),
+    });
+    let release = Release::new(counters);
+    Ok(Verifier::new(incoming, out, hosts.collect(), keys, release, client))
+}
+
+/// There is no way to ask for keys.
+fn cannot_ask(problem: &str) -> SourceError {
+    SourceError::Io {
+        what: "the keys of accounts".to_owned(),
+        error: io::Error::other(problem.to_owned()),
     }
 }
 
@@ -131,6 +179,9 @@ impl Source for NetworkSource {
         if let Some(reader) = self.reader.take() {
             tokio::spawn(reader.run());
         }
+        if let Some(verifier) = self.verifier.take() {
+            tokio::spawn(verifier.run());
+        }
         self.take_places();
         while self.waiting.is_empty() {
             let Some(batch) = self.batches.recv().await else {
@@ -154,8 +205,11 @@ impl Source for NetworkSource {
         while taken.len() < left {
             self.take_places();
             match self.waiting.pop_front() {
-                Some(Entry::Item(item)) => taken.push(item),
-                _ => break,
+                Some(Entry::Item(content)) => {
+                    self.position = now_us().max(self.position + 1);
+                    taken.push(Item { position: self.position, content });
+                }
+                Some(Entry::Unproven(_) | Entry::Place { .. }) | None => break,
             }
         }
         self.take_places();
