@@ -6,6 +6,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use wingbeat_ops::{config::Span, logging};
 
+use crate::config::VerifyLevel;
+
 /// Watches a live stream of posts and tells what people feel and talk about, as it happens.
 #[derive(Debug, Parser)]
 #[command(
@@ -114,6 +116,10 @@ pub(crate) struct SourceArgs {
     /// At most so many posts per second
     #[arg(long, value_name = "N")]
     pub(crate) rate: Option<f64>,
+    /// How far what a relay sends is checked [default: hashes]. Jetstream sends no proofs: with
+    /// hashes and full, auto takes relays only
+    #[arg(long, value_enum, value_name = "LEVEL")]
+    pub(crate) verify: Option<VerifyLevel>,
     /// Stop reading after this long, finish what was read, and exit
     #[arg(long = "for", value_name = "DURATION")]
     pub(crate) duration: Option<Span>,

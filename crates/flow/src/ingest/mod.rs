@@ -61,8 +61,13 @@ pub struct Ingest {
 
 /// What an item is, for the counts of the status.
 const POST: &str = "post";
-/// The kind of an event that says that something may have been missed.
+/// The kind of an event that says that something may have been missed, and does not come again.
 const GAP: &str = "gap";
+/// The kind of an event that says the same of one account.
+const DESYNC: &str = "desync";
+
+/// The kinds of events that say that something may have been missed.
+pub const GAP_KINDS: [&str; 2] = [GAP, DESYNC];
 
 fn kind_of(content: &Content) -> Option<&'static str> {
     match content {
@@ -327,7 +332,7 @@ impl Settler {
                     Some(POST) => status.posts += 1,
                     Some(kind) => {
                         status.events += 1;
-                        status.gaps += u64::from(*kind == GAP);
+                        status.gaps += u64::from(GAP_KINDS.contains(kind));
                     }
                     None => {}
                 }

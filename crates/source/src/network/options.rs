@@ -153,13 +153,15 @@ impl NetworkOptions {
         }
         match self.verify {
             Verify::None => Ok(()),
-            Verify::Hashes | Verify::Full => match endpoints.iter().find(|e| e.protocol != Protocol::Relay) {
-                Some(endpoint) => refuse(format!(
-                    "Jetstream sends no proofs, so {endpoint} can't be verified: take a relay, or \
+            Verify::Hashes | Verify::Full => {
+                match endpoints.iter().find(|e| e.protocol != Protocol::Relay) {
+                    Some(endpoint) => refuse(format!(
+                        "Jetstream sends no proofs, so {endpoint} can't be verified: take a relay, or \
                      verify=none"
-                )),
-                None => Ok(()),
-            },
+                    )),
+                    None => Ok(()),
+                }
+            }
         }
     }
 }

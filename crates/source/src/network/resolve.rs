@@ -193,8 +193,7 @@ impl Identities {
             did: did.as_str().to_owned(),
             problem: error.to_string(),
         };
-        let known =
-            fetched.and_then(|document| parse(document).map_err(malformed)).map(Arc::new);
+        let known = fetched.and_then(|document| parse(document).map_err(malformed)).map(Arc::new);
         // That a server could not be reached says nothing about the account.
         if !matches!(known, Err(ResolveError::Failed(_))) {
             self.cache().insert(did.as_str(), known.clone());
@@ -227,8 +226,7 @@ struct Entry {
 impl Entry {
     fn bytes(&self) -> usize {
         let text = |text: &Option<String>| text.as_ref().map_or(0, String::len);
-        ENTRY_BYTES
-            + self.known.as_ref().map_or(0, |known| text(&known.handle) + text(&known.pds))
+        ENTRY_BYTES + self.known.as_ref().map_or(0, |known| text(&known.handle) + text(&known.pds))
     }
 }
 

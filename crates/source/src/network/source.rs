@@ -10,8 +10,8 @@ use super::{
     dictionary::Dictionary,
     endpoint::Endpoint,
     host::Host,
-    options::NetworkOptions,
     http::HttpClient,
+    options::NetworkOptions,
     options::Verify,
     outbox::{Entry, Outbox, now_us},
     reader::Reader,
@@ -139,12 +139,10 @@ fn verifier(
         NetworkDocuments::new(&options.plc_directory).map_err(|error| error.to_string())?;
     let identities = Arc::new(Identities::new(Box::new(documents)));
     let keys = Keys::new(identities, connection, Arc::clone(&counters), options.timings);
-    let client =
-        HttpClient::new(Verifier::time_limit()).map_err(|error| error.to_string())?;
-    let hosts = hosts.iter().map(|host| ProofHost {
-        url: host.url.clone(),
-        http: host.endpoint.http_url(""),
-    });
+    let client = HttpClient::new(Verifier::time_limit()).map_err(|error| error.to_string())?;
+    let hosts = hosts
+        .iter()
+        .map(|host| ProofHost { url: host.url.clone(), http: host.endpoint.http_url("") });
     let release = Release::new(counters);
     Ok(Verifier::new(incoming, out, hosts.collect(), keys, release, client))
 }

@@ -15,4 +15,5 @@ mod network_auto;
 mod network_host;
 mod network_jetstream;
 mod network_resolve;
+mod network_verify;
 mod simulator;

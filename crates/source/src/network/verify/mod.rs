@@ -33,7 +33,7 @@ use tokio::{
     sync::mpsc,
     task::{JoinError, JoinSet, coop::consume_budget},
 };
-use wingbeat_atproto::{Cid, DidDocument, VerifyError};
+use wingbeat_atproto::{Cid, DidDocument, Tid, VerifyError};
 
 pub(crate) use self::keys::Keys;
 use self::{
@@ -305,9 +305,9 @@ impl Verifier {
         match (last, jump) {
             (None, _) => count(&self.counters.unchained),
             (Some(_), None) => {}
-            (Some(last), Some(cause)) => {
+            (Some(last), Some(reason)) => {
                 count(&self.counters.desyncs);
-                self.report_missed(did, document, (last.rev, state.rev), cause);
+                self.report_missed(did, document, (last.rev, state.rev), reason);
             }
         }
         if let Some(Claim::Commit(cid)) = self.first(did).map(|event| event.proof.claim) {
@@ -321,8 +321,8 @@ impl Verifier {
         &mut self,
         did: &Arc<str>,
         document: &Arc<DidDocument>,
-        (from, to): (wingbeat_atproto::Tid, wingbeat_atproto::Tid),
-        cause: &'static str,
+        (from, to): (Tid, Tid),
+        reason: &'static str,
     ) {
         let Some(event) = self.first(did) else { return };
         let Some(host) = self.hosts.get(event.host) else { return };
@@ -338,7 +338,7 @@ impl Verifier {
             to,
             told: posts.collect::<HashSet<_>>(),
         };
-        let notice = desync_event(&missed, cause, &host.url, event.cursor);
+        let notice = desync_event(&missed, reason, &host.url, event.cursor);
         self.out.item(notice);
         if let Some(found) = self.resyncs.begin(missed) {
             self.take_found(found);

@@ -63,7 +63,7 @@ struct Desync<'a> {
     kind: &'static str,
     did: &'a str,
     /// `since`, `prevData`: a commit says that something else was before it. `sync`: a `#sync`.
-    cause: &'static str,
+    reason: &'static str,
     from_rev: String,
     to_rev: String,
     host: &'a str,
@@ -87,13 +87,13 @@ struct Resynced<'a> {
 }
 
 /// Says that something may have been missed before an event of a host.
-pub(super) fn desync_event(missed: &Missed, cause: &'static str, host: &str, seq: u64) -> Content {
+pub(super) fn desync_event(missed: &Missed, reason: &'static str, host: &str, seq: u64) -> Content {
     let Missed { did, from, to, .. } = missed;
     let kind = "desync";
     let (from_rev, to_rev) = (from.to_string(), to.to_string());
     let id = MessageId::new(format!("{did}:{from_rev}:{to_rev}:{kind}"));
     let time = Time::now().to_string();
-    let payload = Desync { kind, did, cause, from_rev, to_rev, host, seq, time };
+    let payload = Desync { kind, did, reason, from_rev, to_rev, host, seq, time };
     Content::Event(Event { kind, payload: to_bytes(&payload), id })
 }
 
@@ -224,9 +224,8 @@ fn posts_between(missed: &Missed, car: &Bytes) -> Result<Vec<Content>, String> {
     let words = |error: &dyn std::fmt::Display| error.to_string();
     let did = Did::parse(&missed.did).map_err(|error| words(&error))?;
     let repository = Repository::parse(car).map_err(|error| words(&error))?;
-    let state = repository
-        .verify(&did, &missed.document.signing_key)
-        .map_err(|error| words(&error))?;
+    let state =
+        repository.verify(&did, &missed.document.signing_key).map_err(|error| words(&error))?;
     if state.rev < missed.to {
         return Err(format!("it is still at the revision {}", state.rev));
     }
