@@ -11,7 +11,7 @@
 //! | `relay`, `jetstream`, `dictionary` | what hosts send |
 //! | `start`, `gap`, `recent` | where to begin on a host, what may be missing, what comes again |
 //! | `reader`, `silence`, `retry` | when to go on, to give up, to change to another host |
-//! | `resolve` | who is behind a DID |
+//! | `resolve`, `handles`, `generations` | who is behind a DID |
 //! | `verify` | whether it is true |
 //! | `release`, `outbox`, `source` | items on their way out |
 
@@ -19,6 +19,8 @@ mod counters;
 mod dictionary;
 mod endpoint;
 mod gap;
+mod generations;
+mod handles;
 mod host;
 mod http;
 mod jetstream;

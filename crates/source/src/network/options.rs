@@ -31,6 +31,11 @@ pub struct NetworkOptions {
     /// The directory of `did:plc` that keys are asked of, such as
     /// [`PLC_DIRECTORY`](super::resolve::PLC_DIRECTORY).
     pub plc_directory: String,
+    /// Whether posts get their authors' handles, as far as they are known.
+    pub handles: bool,
+    /// The server that is asked whose a handle is, such as `https://HOST`. None: the domain that
+    /// the handle is.
+    pub handle_resolver: Option<String>,
     /// The file of the dictionary that Jetstream v1 compresses with. Without it, events of v1
     /// come as plain JSON. Jetstream v2 hands out its dictionary itself.
     pub jetstream_v1_dictionary: Option<PathBuf>,
@@ -45,6 +50,8 @@ impl Default for NetworkOptions {
             dids: Vec::new(),
             verify: Verify::None,
             plc_directory: PLC_DIRECTORY.to_owned(),
+            handles: false,
+            handle_resolver: None,
             jetstream_v1_dictionary: None,
             timings: Timings::default(),
         }
@@ -144,12 +151,11 @@ impl NetworkOptions {
                 return refuse(format!("the account `{did}`: {error}"));
             }
         }
-        let directory: Result<Uri, _> = self.plc_directory.parse();
-        if !directory.is_ok_and(|uri| matches!(uri.scheme_str(), Some("http" | "https"))) {
-            return refuse(format!(
-                "the directory `{}` is no address: write https://HOST",
-                self.plc_directory
-            ));
+        for address in std::iter::once(&self.plc_directory).chain(&self.handle_resolver) {
+            let uri: Result<Uri, _> = address.parse();
+            if !uri.is_ok_and(|uri| matches!(uri.scheme_str(), Some("http" | "https"))) {
+                return refuse(format!("`{address}` is no address: write https://HOST"));
+            }
         }
         match self.verify {
             Verify::None => Ok(()),

@@ -1,26 +1,31 @@
 //! The source that the network is.
 
-use std::{collections::VecDeque, io, sync::Arc};
+use std::{collections::VecDeque, io, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
+use futures_util::future::BoxFuture;
 use tokio::sync::{mpsc, watch};
 
 use super::{
     counters::NetworkCounters,
     dictionary::Dictionary,
     endpoint::Endpoint,
+    handles::{self, HandleLookup, HandleSource, Handles},
     host::Host,
-    http::HttpClient,
-    options::NetworkOptions,
-    options::Verify,
+    http::{HttpClient, HttpError},
+    options::{NetworkOptions, Verify},
     outbox::{Entry, Outbox, now_us},
     reader::Reader,
     release::Release,
-    resolve::{Identities, NetworkDocuments},
+    resolve::{Identities, NetworkDocuments, ResolveError},
     retry::Retry,
     verify::{Keys, ProofHost, Verifier},
 };
 use crate::{Connection, Description, Item, Pace, Place, Resume, Source, SourceError};
+
+/// How long an answer may take that is asked of accounts' servers: as long as it takes to fetch a
+/// repository.
+const ANSWER_MAX: Duration = Duration::from_secs(60);
 
 /// Posts and events from the network: from one host, or from the best of several.
 ///
@@ -31,10 +36,8 @@ pub struct NetworkSource {
     counters: Arc<NetworkCounters>,
     connection: watch::Receiver<Connection>,
     batches: mpsc::Receiver<Vec<Entry>>,
-    /// What reads, before it was started.
-    reader: Option<Reader>,
-    /// What verifies, before it was started.
-    verifier: Option<Verifier>,
+    /// What reads, verifies and asks, before it was started.
+    tasks: Vec<BoxFuture<'static, ()>>,
     /// The position of the last item.
     position: u64,
     waiting: VecDeque<Entry>,
@@ -74,13 +77,26 @@ impl NetworkSource {
         let hosts: Vec<_> =
             endpoints.into_iter().map(|endpoint| Host::new(endpoint, &places)).collect();
         let urls = hosts.iter().map(|host| host.url.clone()).collect();
-        let (verifier, batches) = if options.verify == Verify::Full {
-            let (out, proven) = Outbox::new();
-            let verifier =
-                verifier((batches, out), &hosts, &options, sender.clone(), Arc::clone(&counters));
-            (Some(verifier.map_err(|problem| cannot_ask(&problem))?), proven)
-        } else {
-            (None, batches)
+        let mut tasks: Vec<BoxFuture<'static, ()>> = Vec::new();
+        let accounts = Accounts::of(&options).map_err(cannot_ask)?;
+        let handles = accounts.as_ref().filter(|_| options.handles).map(|accounts| {
+            let (handles, lookup) = accounts.handles(&options);
+            tasks.push(Box::pin(lookup.run()));
+            handles
+        });
+        let release = Release::new(Arc::clone(&counters), handles);
+        let (release, batches) = match accounts.filter(|_| options.verify == Verify::Full) {
+            Some(Accounts { identities, client }) => {
+                let (out, proven) = Outbox::new();
+                let timings = options.timings;
+                let keys = Keys::new(identities, sender.clone(), Arc::clone(&counters), timings);
+                let proof_hosts = hosts.iter().map(ProofHost::of).collect();
+                let verifier = Verifier::new(batches, out, proof_hosts, keys, release, client);
+                tasks.push(Box::pin(verifier.run()));
+                // What needs no proof is no post.
+                (Release::new(Arc::clone(&counters), None), proven)
+            }
+            None => (release, batches),
         };
         let reader = Reader {
             hosts,
@@ -89,12 +105,13 @@ impl NetworkSource {
             outbox,
             connection: sender,
             counters: Arc::clone(&counters),
-            release: Release::new(Arc::clone(&counters)),
+            release,
             last_us: places.iter().map(|place| place.time_us).max(),
             retry: Retry::default(),
             losses: 0,
             hosts_tried: 0,
         };
+        tasks.push(Box::pin(reader.run()));
         // Every host of the network tells the same story, and places say which host they are of.
         let fingerprint = Some("network".to_owned());
         Ok(Self {
@@ -102,8 +119,7 @@ impl NetworkSource {
             counters,
             connection,
             batches,
-            reader: Some(reader),
-            verifier,
+            tasks,
             position,
             waiting: VecDeque::new(),
             urls,
@@ -127,32 +143,40 @@ impl NetworkSource {
     }
 }
 
-/// What verifies what comes in, and sends it out.
-fn verifier(
-    (incoming, out): (mpsc::Receiver<Vec<Entry>>, Outbox),
-    hosts: &[Host],
-    options: &NetworkOptions,
-    connection: watch::Sender<Connection>,
-    counters: Arc<NetworkCounters>,
-) -> Result<Verifier, String> {
-    let documents =
-        NetworkDocuments::new(&options.plc_directory).map_err(|error| error.to_string())?;
-    let identities = Arc::new(Identities::new(Box::new(documents)));
-    let keys = Keys::new(identities, connection, Arc::clone(&counters), options.timings);
-    let client = HttpClient::new(Verifier::time_limit()).map_err(|error| error.to_string())?;
-    let hosts = hosts
-        .iter()
-        .map(|host| ProofHost { url: host.url.clone(), http: host.endpoint.http_url("") });
-    let release = Release::new(counters);
-    Ok(Verifier::new(incoming, out, hosts.collect(), keys, release, client))
+/// How to ask who accounts are, and what they have.
+struct Accounts {
+    identities: Arc<Identities>,
+    client: HttpClient,
 }
 
-/// There is no way to ask for keys.
-fn cannot_ask(problem: &str) -> SourceError {
-    SourceError::Io {
-        what: "the keys of accounts".to_owned(),
-        error: io::Error::other(problem.to_owned()),
+impl Accounts {
+    /// `None` where nobody wants to know.
+    fn of(options: &NetworkOptions) -> Result<Option<Self>, ResolveError> {
+        if !options.handles && options.verify != Verify::Full {
+            return Ok(None);
+        }
+        let documents = NetworkDocuments::new(&options.plc_directory)?;
+        let identities = Arc::new(Identities::new(Box::new(documents)));
+        let client = HttpClient::new(ANSWER_MAX)
+            .map_err(|error| ResolveError::Failed(error.to_string()))?;
+        Ok(Some(Self { identities, client }))
     }
+
+    /// The handles of accounts, and what asks for them.
+    fn handles(&self, options: &NetworkOptions) -> (Handles, HandleLookup) {
+        let resolver = options.handle_resolver.as_deref();
+        Handles::new(HandleSource {
+            identities: Arc::clone(&self.identities),
+            client: self.client.clone(),
+            resolver: resolver.map(|resolver| resolver.trim_end_matches('/').to_owned()),
+        })
+    }
+}
+
+/// There is no way to ask for keys, repositories or handles.
+fn cannot_ask(error: impl std::fmt::Display) -> SourceError {
+    let what = "the accounts of the network".to_owned();
+    SourceError::Io { what, error: io::Error::other(error.to_string()) }
 }
 
 #[async_trait]
@@ -174,11 +198,8 @@ impl Source for NetworkSource {
     }
 
     async fn next(&mut self, max: usize) -> Result<Option<Vec<Item>>, SourceError> {
-        if let Some(reader) = self.reader.take() {
-            tokio::spawn(reader.run());
-        }
-        if let Some(verifier) = self.verifier.take() {
-            tokio::spawn(verifier.run());
+        for task in self.tasks.drain(..) {
+            tokio::spawn(task);
         }
         self.take_places();
         while self.waiting.is_empty() {
@@ -207,6 +228,7 @@ impl Source for NetworkSource {
                     self.position = now_us().max(self.position + 1);
                     taken.push(Item { position: self.position, content });
                 }
+                // Nothing unproven comes out of the verifier, and without one there is none.
                 Some(Entry::Unproven(_) | Entry::Place { .. }) | None => break,
             }
         }

@@ -10,14 +10,12 @@
 //! |---|---|
 //! | `window` | what is being verified, and how far all of it is |
 //! | `keys` | the keys of accounts |
-//! | `states` | where the next commit of an account must start from |
 //! | `check` | the verification itself |
 //! | `resync` | what becomes of what was missed |
 
 mod check;
 mod keys;
 mod resync;
-mod states;
 mod window;
 
 use std::{
@@ -25,7 +23,6 @@ use std::{
     num::NonZero,
     sync::Arc,
     thread::available_parallelism,
-    time::Duration,
 };
 
 use bytes::Bytes;
@@ -33,17 +30,18 @@ use tokio::{
     sync::mpsc,
     task::{JoinError, JoinSet, coop::consume_budget},
 };
-use wingbeat_atproto::{Cid, DidDocument, Tid, VerifyError};
+use wingbeat_atproto::{Cid, DidDocument, RepoState, Tid, VerifyError};
 
 pub(crate) use self::keys::Keys;
 use self::{
     check::{Checked, Job, Proven, kind_of},
     resync::{Found, Missed, Resyncs, desync_event},
-    states::States,
     window::{Mark, Window},
 };
 use super::{
     counters::{NetworkCounters, count},
+    generations::Generations,
+    host::Host,
     http::HttpClient,
     outbox::{Entry, Outbox, now_us},
     recent::Recent,
@@ -56,6 +54,12 @@ use crate::{Content, dead::dead};
 /// How many events are verified in one go on a thread: one takes some 50 us, and handing over some
 /// 10.
 const CHECKS_AT_ONCE: usize = 16;
+
+/// Of how many accounts the last state is remembered at least. A table of 2^19 places is full with
+/// so many; there are two, and both take 60 MiB when twice as many are remembered: some 65 bytes
+/// for each account. The first commit of an account that was forgotten is not checked against the
+/// one before it, and counted as `unchained`.
+const STATES_MIN: usize = (1 << 19) / 8 * 7;
 
 /// What has to be proven of an event.
 #[derive(Debug)]
@@ -102,13 +106,20 @@ pub(crate) struct ProofHost {
     pub(crate) http: String,
 }
 
+impl ProofHost {
+    /// What verifying needs of a host.
+    pub(crate) fn of(host: &Host) -> Self {
+        Self { url: host.url.clone(), http: host.endpoint.http_url("") }
+    }
+}
+
 /// An account of which events are being verified.
 #[derive(Debug, Default)]
 struct Account {
     /// The events in order, with their numbers in the window. The first one is under way.
     events: VecDeque<(u64, Unproven)>,
-    /// Whether its key was asked for again for the first event.
-    is_refreshed: bool,
+    /// With what the first event was verified in vain, while it is asked for again.
+    in_vain: Option<(Arc<DidDocument>, VerifyError)>,
 }
 
 type Lookup = (Arc<str>, Result<Arc<DidDocument>, ResolveError>);
@@ -123,7 +134,8 @@ pub(crate) struct Verifier {
     counters: Arc<NetworkCounters>,
     accounts: HashMap<Arc<str>, Account>,
     window: Window,
-    states: States,
+    /// Where the next commit of each account must start from.
+    states: Generations<RepoState>,
     /// Commits that were verified, to know what a rewind brings again from what goes back.
     commits: Recent,
     ready: VecDeque<Job>,
@@ -152,7 +164,7 @@ impl Verifier {
             release,
             accounts: HashMap::new(),
             window: Window::default(),
-            states: States::default(),
+            states: Generations::new(STATES_MIN),
             commits: Recent::default(),
             ready: VecDeque::new(),
             checks: JoinSet::new(),
@@ -160,11 +172,6 @@ impl Verifier {
             lookups: JoinSet::new(),
             resyncs: Resyncs::new(client),
         }
-    }
-
-    /// How long an answer may take of the client that repositories are fetched with.
-    pub(crate) fn time_limit() -> Duration {
-        Resyncs::time_limit()
     }
 
     /// Runs until nobody asks for items any more.
@@ -273,23 +280,25 @@ impl Verifier {
     }
 
     fn take_lookup(&mut self, did: &Arc<str>, found: Result<Arc<DidDocument>, ResolveError>) {
-        match found {
-            Ok(document) => self.check(did, document),
-            Err(error) => {
-                self.refuse(did, "no_identity", &error);
-                self.go_on(did);
+        let in_vain = self.accounts.get(did).and_then(|account| account.in_vain.clone());
+        match (found, in_vain) {
+            (Ok(document), Some((earlier, error)))
+                if document.signing_key == earlier.signing_key =>
+            {
+                self.refuse(did, kind_of(&error), &error);
             }
+            (Ok(document), _) => return self.check(did, document),
+            (Err(error), _) => self.refuse(did, "no_identity", &error),
         }
+        self.go_on(did);
     }
 
     fn take_checked(&mut self, Checked { did, document, result }: Checked) {
-        let is_refreshed = self.accounts.get(&did).is_some_and(|account| account.is_refreshed);
+        let Some(account) = self.accounts.get_mut(&did) else { return };
         match result {
-            Err(VerifyError::Signature(_)) if !is_refreshed => {
+            Err(error @ VerifyError::Signature(_)) if account.in_vain.is_none() => {
                 // The key may have changed without a word.
-                if let Some(account) = self.accounts.get_mut(&did) {
-                    account.is_refreshed = true;
-                }
+                account.in_vain = Some((document, error));
                 return self.look_up(&did, true);
             }
             Err(error) => self.refuse(&did, kind_of(&error), &error),
@@ -381,7 +390,7 @@ impl Verifier {
     /// are told.
     fn settle(&mut self, did: &Arc<str>) -> Option<Unproven> {
         let account = self.accounts.get_mut(did)?;
-        account.is_refreshed = false;
+        account.in_vain = None;
         let (number, event) = account.events.pop_front()?;
         self.window.settle(number);
         Some(event)

@@ -30,9 +30,6 @@ use crate::{Content, Event, contents::post_content, payload::to_bytes};
 const REPOSITORY_BYTES_MAX: usize = 32 * 1024 * 1024;
 const REPOSITORIES_MAX: usize = 2;
 
-/// How long fetching a repository may take.
-const FETCH_MAX: Duration = Duration::from_secs(60);
-
 /// How many accounts may wait for it.
 const WAITING_MAX: usize = 1_000;
 
@@ -136,11 +133,6 @@ pub(super) struct Resyncs {
 impl Resyncs {
     pub(super) fn new(client: HttpClient) -> Self {
         Self { client, waiting: VecDeque::new(), running: JoinSet::new(), last: VecDeque::new() }
-    }
-
-    /// How long it may take to fetch a repository.
-    pub(super) fn time_limit() -> Duration {
-        FETCH_MAX
     }
 
     /// Looks for what was missed, or says why not.
