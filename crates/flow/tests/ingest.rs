@@ -26,6 +26,7 @@ fn contents() -> Vec<Content> {
         original: Bytes::from_static(b"\xff\xff"),
         cut_from: Some((99, "ab".repeat(32))),
         cause: DeadCause::new("source", Reason::new("bad_frame"), "frame 7: no CBOR"),
+        id: None,
     });
     contents
 }

@@ -35,6 +35,8 @@ pub enum Content {
         cut_from: Option<(u64, String)>,
         /// What is wrong.
         cause: DeadCause,
+        /// Its identity, where it has another position when it is read again.
+        id: Option<MessageId>,
     },
 }
 

@@ -100,6 +100,8 @@ impl Default for NetworkSettings {
             dids: Vec::new(),
             verify: VerifyLevel::default(),
             plc_directory: PLC_DIRECTORY.to_owned(),
+            handles: true,
+            handle_resolver: None,
             retry_max: Span::from_secs(30),
             jetstream_v1_dictionary: None,
         }
@@ -120,6 +122,12 @@ pub(crate) struct NetworkSettings {
     /// The directory of `did:plc`, which says with what keys accounts sign. `full` asks it for every
     /// account that it hears of.
     pub(crate) plc_directory: String,
+    /// Whether posts get their authors' handles (`handle`), as far as they are known. Nothing waits
+    /// for one: it is asked for in the background, and checked both ways.
+    pub(crate) handles: bool,
+    /// The server that is asked whose a handle is, such as `https://HOST`. Without it, the domain
+    /// that the handle is; what a domain says by DNS alone is not found then.
+    pub(crate) handle_resolver: Option<String>,
     /// The longest wait before a lost host is tried again. Waits begin at half a second and double.
     pub(crate) retry_max: Span,
     /// The file of the dictionary that Jetstream v1 compresses with; without it, events of v1 come

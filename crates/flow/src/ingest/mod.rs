@@ -298,7 +298,7 @@ impl Settler {
                     let kind = Reason::new("refused");
                     let cause = DeadCause::new("log", kind, error.to_string());
                     let position = record.headers.get(name::POSITION).unwrap_or_default();
-                    letters.1.push(self.letter(record.clone(), position, &cause, None)?);
+                    letters.1.push(self.letter(record.clone(), position, &cause)?);
                     letters.0.push(place);
                     outcomes[place] = Outcome::Dead(cause);
                 }
@@ -393,7 +393,7 @@ impl Settler {
                     Some(Verdict::Filtered(reason)) => Ok((Outcome::Filtered(reason), None)),
                     // There is no later here: what can't be done now can't be done.
                     Some(Verdict::Dead(cause) | Verdict::Retry(cause)) => {
-                        let letter = self.letter(record, &position, &cause, None)?;
+                        let letter = self.letter(record, &position, &cause)?;
                         Ok((Outcome::Dead(cause), Some(letter)))
                     }
                     None => {
@@ -411,12 +411,15 @@ impl Settler {
                 Ok((Outcome::Emitted, Some(record)))
             }
             Content::Filtered(reason) => Ok((Outcome::Filtered(reason), None)),
-            Content::Dead { original, cut_from, cause } => {
+            Content::Dead { original, cut_from, cause, id } => {
                 let subject = Subject::new("source.unread")?;
                 let mut record = Record::new(subject, original);
                 record.headers.set(name::SOURCE, self.cursor.saved.source.as_str());
                 record.headers.set(name::POSITION, position.as_str());
-                let letter = self.letter(record, &position, &cause, cut_from)?;
+                let origin = self.origin(&position);
+                let death =
+                    Death { flow: NAME, origin, deliveries: 1, cause: &cause, id, cut_from };
+                let letter = dead::write(&self.spec.dead, record, &death)?;
                 Ok((Outcome::Dead(cause), Some(letter)))
             }
         }
@@ -437,11 +440,14 @@ impl Settler {
         original: Record,
         position: &str,
         cause: &DeadCause,
-        cut_from: Option<(u64, String)>,
     ) -> Result<Record, FlowError> {
-        let origin = format!("{}/{position}", self.cursor.saved.source);
-        let death = Death { flow: NAME, origin, deliveries: 1, cause, cut_from };
+        let origin = self.origin(position);
+        let death = Death { flow: NAME, origin, deliveries: 1, cause, id: None, cut_from: None };
         Ok(dead::write(&self.spec.dead, original, &death)?)
+    }
+
+    fn origin(&self, position: &str) -> String {
+        format!("{}/{position}", self.cursor.saved.source)
     }
 
     /// Whether the record that is there already is this very item: published in vain a moment

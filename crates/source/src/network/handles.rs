@@ -58,6 +58,7 @@ type Cache = Arc<Mutex<Generations<Known>>>;
 /// The handles of accounts.
 pub(crate) struct Handles {
     cache: Cache,
+    identities: Arc<Identities>,
     wanted: mpsc::Sender<String>,
 }
 
@@ -82,8 +83,9 @@ impl Handles {
     pub(crate) fn new(source: HandleSource) -> (Self, HandleLookup) {
         let cache: Cache = Arc::new(Mutex::new(Generations::new(ACCOUNTS_MIN)));
         let (sender, wanted) = mpsc::channel(WAITING_MAX);
+        let identities = Arc::clone(&source.identities);
         let lookup = HandleLookup { cache: Arc::clone(&cache), wanted, source: Arc::new(source) };
-        (Self { cache, wanted: sender }, lookup)
+        (Self { cache, identities, wanted: sender }, lookup)
     }
 
     /// The handle of an account, if it is known. If not, it is asked for.
@@ -100,6 +102,7 @@ impl Handles {
 
     /// Forgets an account's handle, for it may have changed.
     pub(crate) fn forget(&self, did: &str) {
+        self.identities.purge(did);
         lock(&self.cache).remove(did);
     }
 }

@@ -5,6 +5,7 @@ use std::{collections::VecDeque, io, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use futures_util::future::BoxFuture;
 use tokio::sync::{mpsc, watch};
+use wingbeat_record::MessageId;
 
 use super::{
     counters::NetworkCounters,
@@ -21,7 +22,7 @@ use super::{
     retry::Retry,
     verify::{Keys, ProofHost, Verifier},
 };
-use crate::{Connection, Description, Item, Pace, Place, Resume, Source, SourceError};
+use crate::{Connection, Content, Description, Item, Pace, Place, Resume, Source, SourceError};
 
 /// How long an answer may take that is asked of accounts' servers: as long as it takes to fetch a
 /// repository.
@@ -143,6 +144,15 @@ impl NetworkSource {
     }
 }
 
+/// Gives a dead letter an identity: when it is read again after a kill, it has another position.
+/// The message names the event and the operation.
+fn identify(content: &mut Content) {
+    if let Content::Dead { original, cause, id: id @ None, .. } = content {
+        let whole = [original.as_ref(), cause.message.as_bytes()].concat();
+        *id = Some(MessageId::from_content(&whole));
+    }
+}
+
 /// How to ask who accounts are, and what they have.
 struct Accounts {
     identities: Arc<Identities>,
@@ -157,8 +167,8 @@ impl Accounts {
         }
         let documents = NetworkDocuments::new(&options.plc_directory)?;
         let identities = Arc::new(Identities::new(Box::new(documents)));
-        let client = HttpClient::new(ANSWER_MAX)
-            .map_err(|error| ResolveError::Failed(error.to_string()))?;
+        let client =
+            HttpClient::new(ANSWER_MAX).map_err(|error| ResolveError::Failed(error.to_string()))?;
         Ok(Some(Self { identities, client }))
     }
 
@@ -224,7 +234,8 @@ impl Source for NetworkSource {
         while taken.len() < left {
             self.take_places();
             match self.waiting.pop_front() {
-                Some(Entry::Item(content)) => {
+                Some(Entry::Item(mut content)) => {
+                    identify(&mut content);
                     self.position = now_us().max(self.position + 1);
                     taken.push(Item { position: self.position, content });
                 }

@@ -8,10 +8,12 @@
 )]
 
 mod common;
+mod directory;
 mod file;
 mod frames;
 mod network;
 mod network_auto;
+mod network_handles;
 mod network_host;
 mod network_jetstream;
 mod network_resolve;

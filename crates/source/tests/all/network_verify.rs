@@ -1,16 +1,8 @@
 //! A relay whose commits are verified in full, with a directory that has the keys.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex},
-};
+use std::collections::HashMap;
 
 use serde_json::json;
-use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::TcpListener,
-    sync::watch,
-};
 use tokio_tungstenite::tungstenite::Message;
 use wingbeat_atproto::{
     Curve, Did, SigningKey, Tid,
@@ -22,89 +14,25 @@ use wingbeat_source::{Connection, Content, Item, OpenOptions, network::Verify};
 
 use crate::{
     common::{json, open_file, read_all, shared_file},
+    directory::{Directory, Mood},
     frames::{dead_kind, record},
     network_host::{Host, Reading, options, time_of},
 };
 
-/// A directory of DID documents.
-struct Directory {
-    address: String,
-    documents: Arc<Mutex<HashMap<String, String>>>,
-    asked: Arc<Mutex<Vec<String>>>,
-    /// Whether it answers, and with an error.
-    mood: watch::Sender<Mood>,
+fn verified(directory: &Directory) -> OpenOptions {
+    let mut options = options();
+    options.network.verify = Verify::Full;
+    options.network.plc_directory.clone_from(&directory.address);
+    options
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Mood {
-    Fine,
-    Slow,
-    Down,
-}
-
-impl Directory {
-    async fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let directory = Self {
-            address: format!("http://{}", listener.local_addr().unwrap()),
-            documents: Arc::default(),
-            asked: Arc::default(),
-            mood: watch::channel(Mood::Fine).0,
-        };
-        let (documents, asked) = (Arc::clone(&directory.documents), Arc::clone(&directory.asked));
-        let mood = directory.mood.subscribe();
-        tokio::spawn(async move {
-            while let Ok((mut stream, _)) = listener.accept().await {
-                let (documents, asked) = (Arc::clone(&documents), Arc::clone(&asked));
-                let mut mood = mood.clone();
-                tokio::spawn(async move {
-                    let mut request = Vec::new();
-                    while !request.ends_with(b"\r\n\r\n") {
-                        request.push(stream.read_u8().await.unwrap());
-                    }
-                    let request = String::from_utf8(request).unwrap();
-                    let did = request.split([' ', '/']).nth(2).unwrap().to_owned();
-                    asked.lock().unwrap().push(did.clone());
-                    let mood = *mood.wait_for(|mood| *mood != Mood::Slow).await.unwrap();
-                    let document = documents.lock().unwrap().get(&did).cloned();
-                    let (status, body) = match (mood, document) {
-                        (Mood::Down, _) => (503, String::new()),
-                        (_, Some(document)) => (200, document),
-                        (_, None) => (404, String::new()),
-                    };
-                    let head = format!(
-                        "HTTP/1.1 {status} x\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
-                        body.len()
-                    );
-                    stream.write_all((head + &body).as_bytes()).await.unwrap();
-                });
-            }
-        });
-        directory
-    }
-
-    fn register(&self, person: &Person, key: u8) {
-        let document = json!({
-            "id": person.did,
-            "verificationMethod": [{
-                "id": "#atproto",
-                "type": "Multikey",
-                "publicKeyMultibase": key_of(key).public().to_multikey(),
-            }],
-        });
-        self.documents.lock().unwrap().insert(person.did.clone(), document.to_string());
-    }
-
-    fn asked(&self) -> usize {
-        self.asked.lock().unwrap().len()
-    }
-
-    fn options(&self) -> OpenOptions {
-        let mut options = options();
-        options.network.verify = Verify::Full;
-        options.network.plc_directory.clone_from(&self.address);
-        options
-    }
+/// The document of an account with this key.
+fn document(key: u8) -> serde_json::Value {
+    json!({"verificationMethod": [{
+        "id": "#atproto",
+        "type": "Multikey",
+        "publicKeyMultibase": key_of(key).public().to_multikey(),
+    }]})
 }
 
 fn key_of(key: u8) -> SigningKey {
@@ -173,9 +101,9 @@ fn frame_of(commit: &WrittenCommit, seq: u64) -> Message {
 async fn start() -> (Host, Directory, Reading, [Person; 2]) {
     let (host, directory) = (Host::start().await, Directory::start().await);
     let people = [Person::new('a', 1), Person::new('b', 2)];
-    directory.register(&people[0], 1);
-    directory.register(&people[1], 2);
-    let reading = Reading::start(&format!("relay:{}", host.address()), &directory.options());
+    directory.register(&people[0].did, &document(1));
+    directory.register(&people[1].did, &document(2));
+    let reading = Reading::start(&format!("relay:{}", host.address()), &verified(&directory));
     (host, directory, reading, people)
 }
 
@@ -319,7 +247,7 @@ async fn whoever_has_no_key_is_not_asked_for_again_and_again() {
     }
     assert_eq!(directory.asked(), 1);
     // Now there is one, and it is said so.
-    directory.register(&nobody, 3);
+    directory.register(&nobody.did, &document(3));
     wire.send(nobody.identity(4)).await;
     assert_eq!(event_of(&reading.item().await)["kind"], "identity");
     wire.send(nobody.post(5)).await;
@@ -333,7 +261,7 @@ async fn a_key_may_change() {
     let mut wire = host.accept().await;
     wire.send(ada.post(1)).await;
     reading.expect_post(1).await;
-    directory.register(&ada, 7);
+    directory.register(&ada.did, &document(7));
     wire.send(ada.identity(2)).await;
     ada.repository.change_key(key_of(7));
     wire.send(ada.post(3)).await;
@@ -418,9 +346,10 @@ async fn the_recording_is_true() {
     let (host, directory) = (Host::start().await, Directory::start().await);
     let documents: HashMap<String, serde_json::Value> =
         serde_json::from_slice(&std::fs::read(documents).unwrap()).unwrap();
-    let documents = documents.into_iter().map(|(did, document)| (did, document.to_string()));
-    directory.documents.lock().unwrap().extend(documents);
-    let mut reading = Reading::start(&format!("relay:{}", host.address()), &directory.options());
+    for (did, document) in &documents {
+        directory.register(did, document);
+    }
+    let mut reading = Reading::start(&format!("relay:{}", host.address()), &verified(&directory));
     let mut wire = host.accept().await;
     let bytes = zstd::decode_all(std::fs::File::open(&frames).unwrap()).unwrap();
     let mut rest = &bytes[..];

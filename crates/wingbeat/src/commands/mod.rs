@@ -81,6 +81,8 @@ pub(crate) fn source_options(config: &Config, spec: &SourceSpec) -> OpenOptions 
         dids: settings.dids.clone(),
         verify,
         plc_directory: settings.plc_directory.clone(),
+        handles: settings.handles,
+        handle_resolver: settings.handle_resolver.clone(),
         jetstream_v1_dictionary: settings.jetstream_v1_dictionary.clone(),
         ..NetworkOptions::default()
     };

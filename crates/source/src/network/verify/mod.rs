@@ -31,6 +31,7 @@ use tokio::{
     task::{JoinError, JoinSet, coop::consume_budget},
 };
 use wingbeat_atproto::{Cid, DidDocument, RepoState, Tid, VerifyError};
+use wingbeat_record::MessageId;
 
 pub(crate) use self::keys::Keys;
 use self::{
@@ -381,7 +382,13 @@ impl Verifier {
         if let Some(event) = self.settle(did) {
             let url = self.hosts.get(event.host).map_or("", |host| &host.url);
             let name = EventName { url, cursor: event.cursor };
-            self.out.item(dead(&event.proof.frame, kind, format!("{name} of {did}: {error}")));
+            let frame = &event.proof.frame;
+            let mut letter = dead(frame, kind, format!("{name} of {did}: {error}"));
+            if let Content::Dead { id, .. } = &mut letter {
+                // The error may be told in other words when the event comes again.
+                *id = Some(MessageId::from_content(frame));
+            }
+            self.out.item(letter);
         }
         self.tell_places();
     }
