@@ -302,13 +302,17 @@ async fn i5_what_is_missing_of_an_account_is_said_and_looked_for() {
     // Once more so soon: it is said, but not looked for.
     let _ = ada.post(6);
     let sync = ada.repository.sync_frame(7, &time_of(7)).unwrap();
-    wire.send(Message::binary(sync.clone())).await;
+    wire.send(Message::binary(sync)).await;
     assert_eq!(event_of(&reading.item().await)["reason"], "sync");
     let resync = event_of(&reading.item().await);
     assert_eq!(resync["problem"], "the repository was fetched within the last minute");
     assert_eq!(event_of(&reading.item().await)["kind"], "sync");
-    wire.send(ada.post(8)).await;
-    reading.expect_post(8).await;
+    // What is known may be said again.
+    let sync = ada.repository.sync_frame(8, &time_of(8)).unwrap();
+    wire.send(Message::binary(sync)).await;
+    wire.send(ada.post(9)).await;
+    reading.expect_post(9).await;
+    assert_eq!(reading.counter("repeats"), 1);
     assert_eq!((reading.counter("desyncs"), reading.counter("resyncs_failed")), (2, 1));
     assert_eq!(reading.counter("refused"), 0);
 }
