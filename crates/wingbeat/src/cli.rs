@@ -116,8 +116,8 @@ pub(crate) struct SourceArgs {
     /// At most so many posts per second
     #[arg(long, value_name = "N")]
     pub(crate) rate: Option<f64>,
-    /// How far what a relay sends is checked [default: hashes]. Jetstream sends no proofs: with
-    /// hashes and full, auto takes relays only
+    /// How far what a relay sends is checked [default: hashes for a relay, else none]. Jetstream
+    /// sends no proofs: with hashes and full, auto takes relays only
     #[arg(long, value_enum, value_name = "LEVEL")]
     pub(crate) verify: Option<VerifyLevel>,
     /// Stop reading after this long, finish what was read, and exit

@@ -97,11 +97,16 @@ impl Keys {
             } else {
                 self.identities.resolve(&parsed).await
             };
-            let Err(ResolveError::Failed(problem)) = &found else {
-                if !is_of_host {
-                    self.answered(is_refresh);
+            let problem = match &found {
+                Err(ResolveError::Failed(problem)) => problem,
+                // It is not even asked for.
+                Err(ResolveError::Unsupported { .. }) => return found,
+                Ok(_) | Err(ResolveError::Absent(_) | ResolveError::Malformed { .. }) => {
+                    if !is_of_host {
+                        self.answered(is_refresh);
+                    }
+                    return found;
                 }
-                return found;
             };
             count(&self.counters.identity_failures);
             tries += 1;
