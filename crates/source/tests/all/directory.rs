@@ -16,6 +16,8 @@ pub(crate) struct Directory {
     pub(crate) address: String,
     /// By path.
     answers: Arc<Mutex<HashMap<String, String>>>,
+    /// How often each path is still answered with an error.
+    failures: Arc<Mutex<HashMap<String, u32>>>,
     asked: Arc<Mutex<Vec<String>>>,
     /// Whether it answers, and with an error.
     pub(crate) mood: watch::Sender<Mood>,
@@ -34,14 +36,17 @@ impl Directory {
         let directory = Self {
             address: format!("http://{}", listener.local_addr().unwrap()),
             answers: Arc::default(),
+            failures: Arc::default(),
             asked: Arc::default(),
             mood: watch::channel(Mood::Fine).0,
         };
         let (answers, asked) = (Arc::clone(&directory.answers), Arc::clone(&directory.asked));
+        let failures = Arc::clone(&directory.failures);
         let mood = directory.mood.subscribe();
         tokio::spawn(async move {
             while let Ok((mut stream, _)) = listener.accept().await {
                 let (answers, asked) = (Arc::clone(&answers), Arc::clone(&asked));
+                let failures = Arc::clone(&failures);
                 let mut mood = mood.clone();
                 tokio::spawn(async move {
                     let mut request = Vec::new();
@@ -52,8 +57,16 @@ impl Directory {
                     let path = request.split(' ').nth(1).unwrap().to_owned();
                     asked.lock().unwrap().push(path.clone());
                     let mood = *mood.wait_for(|mood| *mood != Mood::Slow).await.unwrap();
+                    let is_failing = match failures.lock().unwrap().get_mut(&path) {
+                        Some(left) if *left > 0 => {
+                            *left -= 1;
+                            true
+                        }
+                        _ => false,
+                    };
                     let answer = answers.lock().unwrap().get(&path).cloned();
                     let (status, body) = match (mood, answer) {
+                        _ if is_failing => (503, String::new()),
                         (Mood::Down, _) => (503, String::new()),
                         (_, Some(answer)) => (200, answer),
                         (_, None) => (404, String::new()),
@@ -74,6 +87,11 @@ impl Directory {
         let mut document = document.clone();
         document["id"] = did.into();
         self.answers.lock().unwrap().insert(format!("/{did}"), document.to_string());
+    }
+
+    /// Answers so many questions for an account with an error.
+    pub(crate) fn fail(&self, did: &str, times: u32) {
+        self.failures.lock().unwrap().insert(format!("/{did}"), times);
     }
 
     /// Says whose a handle is.

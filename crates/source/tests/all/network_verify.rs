@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use proptest::prelude::*;
 use serde_json::json;
 use tokio_tungstenite::tungstenite::Message;
 use wingbeat_atproto::{
@@ -372,4 +373,73 @@ async fn the_recording_is_true() {
     read.sort_unstable();
     assert_eq!(read, texts);
     assert_eq!(reading.counter("refused"), 0);
+}
+
+/// The names of five people. Their keys have the numbers 1 to 5.
+const NAMES: [char; 5] = ['a', 'b', 'c', 'd', 'e'];
+
+/// What has come: a post by its number, or a dead letter by that of its event.
+fn number_of(item: &Item) -> (String, u64, bool) {
+    match &item.content {
+        Content::Post(post) => {
+            let text = json(&post.payload)["text"].as_str().unwrap().to_owned();
+            let number = text.strip_prefix("post ").unwrap().parse().unwrap();
+            (post.author.clone().unwrap(), number, true)
+        }
+        _ => {
+            let (kind, message) = dead_kind(item);
+            assert_eq!(kind, "bad_signature");
+            let words: Vec<&str> = message.split(' ').collect();
+            (words[4].trim_end_matches(':').to_owned(), words[2].parse().unwrap(), false)
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 16, ..ProptestConfig::default() })]
+
+    /// Invariants 4 and 9: whoever writes, whoever forges, and however often the directory fails
+    /// before it answers: every event comes out once, and those of an account in order.
+    #[test]
+    fn i9_every_event_is_settled_once_and_accounts_keep_their_order(
+        events in prop::collection::vec((0..NAMES.len(), any::<bool>()), 1..60),
+        failures in prop::collection::vec(0..4_u32, NAMES.len()),
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let (host, directory) = (Host::start().await, Directory::start().await);
+            let mut people = Vec::new();
+            for ((name, key), failures) in NAMES.into_iter().zip(1..).zip(failures) {
+                let person = Person::new(name, key);
+                directory.register(&person.did, &document(key));
+                directory.fail(&person.did, failures);
+                people.push(person);
+            }
+            let spec = format!("relay:{}", host.address());
+            let mut reading = Reading::start(&spec, &verified(&directory));
+            let mut wire = host.accept().await;
+            let mut expected: HashMap<String, Vec<(u64, bool)>> = HashMap::new();
+            for (number, (person, is_true)) in (1..).zip(&events) {
+                let frame = if *is_true {
+                    people[*person].post(number)
+                } else {
+                    Person::new(NAMES[*person], 9).post(number)
+                };
+                wire.send(frame).await;
+                let did = people[*person].did.clone();
+                expected.entry(did).or_default().push((number, *is_true));
+            }
+            let mut read: HashMap<String, Vec<(u64, bool)>> = HashMap::new();
+            for _ in &events {
+                let (did, number, is_true) = number_of(&reading.item().await);
+                read.entry(did).or_default().push((number, is_true));
+            }
+            assert_eq!(read, expected);
+            let last = events.len() as u64 + 1;
+            wire.send(people[0].post(last)).await;
+            let (item, places) = reading.item_and_places().await;
+            assert_eq!(number_of(&item).1, last);
+            assert_eq!(places[0].cursor, last);
+        });
+    }
 }
