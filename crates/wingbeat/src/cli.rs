@@ -183,7 +183,9 @@ pub(crate) struct Ingest {
 /// `simulate-network`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Each host speaks all three protocols; `auto:v2=ws://HOST,relay=ws://HOST` reads from them.
+Each host speaks all three protocols; `auto:v2=ws://HOST,relay=ws://HOST` reads from them. Each is
+also the directory of its accounts' keys: `--verify full` takes it by
+`--set source.network.plc_directory=http://HOST`.
 
 Examples:
   wingbeat simulate-network --port 2470 --rate 500

@@ -418,3 +418,14 @@ fn joined<T>(result: Result<T, JoinError>) -> T {
         Err(error) => std::panic::resume_unwind(error.into_panic()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_account_takes_as_much_as_is_said() {
+        // And a byte of the table; it is at most seven eighths full.
+        assert_eq!(size_of::<(u64, RepoState)>(), 56);
+    }
+}
