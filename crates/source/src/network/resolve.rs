@@ -29,6 +29,9 @@ const FRESH_FOR: Duration = Duration::from_secs(24 * 3600);
 /// How long it is remembered that there is no document.
 const ABSENT_FOR: Duration = Duration::from_secs(300);
 
+/// How long it is remembered that a document could not be had, by whoever has given up.
+const FAILED_FOR: Duration = Duration::from_secs(60);
+
 /// How long a document is not asked for again, however often it seems to be outdated.
 const REFRESHED_FOR: Duration = Duration::from_secs(60);
 
@@ -181,6 +184,11 @@ impl Identities {
         self.cache().get(did, None)
     }
 
+    /// Remembers for a minute that an account's document could not be had.
+    pub fn give_up(&self, did: &str, error: ResolveError) {
+        self.cache().insert(did, Err(error));
+    }
+
     /// Forgets an account, for an `#identity` event says that it may have changed.
     pub fn purge(&self, did: &str) {
         self.cache().remove(did);
@@ -194,7 +202,8 @@ impl Identities {
             problem: error.to_string(),
         };
         let known = fetched.and_then(|document| parse(document).map_err(malformed)).map(Arc::new);
-        // That a server could not be reached says nothing about the account.
+        // That a server could not be reached says nothing about the account: whoever asks decides
+        // how often.
         if !matches!(known, Err(ResolveError::Failed(_))) {
             self.cache().insert(did.as_str(), known.clone());
         }
@@ -238,7 +247,11 @@ impl Cache {
         at_most: Option<Duration>,
     ) -> Option<Result<Arc<DidDocument>, ResolveError>> {
         let entry = self.entries.get(did)?;
-        let fresh_for = if entry.known.is_ok() { FRESH_FOR } else { ABSENT_FOR };
+        let fresh_for = match &entry.known {
+            Ok(_) => FRESH_FOR,
+            Err(ResolveError::Failed(_)) => FAILED_FOR,
+            Err(_) => ABSENT_FOR,
+        };
         let limit = at_most.map_or(fresh_for, |at_most| at_most.min(fresh_for));
         (entry.at.elapsed() < limit).then(|| entry.known.clone())
     }
