@@ -73,6 +73,11 @@ impl RepositoryWriter {
         Self { did, key, tree: Tree::new(), state: None, commit_block: Vec::new() }
     }
 
+    /// Signs what comes with another key.
+    pub fn change_key(&mut self, key: SigningKey) {
+        self.key = key;
+    }
+
     /// The state after the last commit.
     pub fn state(&self) -> Option<RepoState> {
         self.state

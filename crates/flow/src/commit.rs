@@ -142,6 +142,7 @@ impl Committer {
             origin: self.origin(&work),
             deliveries: work.tries,
             cause: &cause,
+            id: None,
             cut_from: None,
         };
         let letter = dead::write(&self.spec.dead, work.item.record().clone(), &death)?;
@@ -181,6 +182,7 @@ impl Committer {
                     origin: self.origin(&ending.work),
                     deliveries: ending.work.tries,
                     cause: &cause,
+                    id: None,
                     cut_from: None,
                 };
                 let original = ending.work.item.record().clone();

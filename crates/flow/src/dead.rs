@@ -25,6 +25,8 @@ pub(crate) struct Death<'a> {
     pub(crate) deliveries: u32,
     /// What was wrong.
     pub(crate) cause: &'a DeadCause,
+    /// Its identity, where the origin is none.
+    pub(crate) id: Option<MessageId>,
     /// Where `original` is only the beginning: the whole length, and the SHA-256 of the whole.
     pub(crate) cut_from: Option<(u64, String)>,
 }
@@ -51,7 +53,8 @@ pub(crate) fn write(
     if let Some(id) = headers.remove(name::MESSAGE_ID) {
         headers.set(name::ORIGINAL_ID, id);
     }
-    let id = MessageId::new(format!("dead:{}:{}", death.flow, death.origin));
+    let id = death.id.as_ref().map_or(death.origin.as_str(), MessageId::as_str);
+    let id = MessageId::new(format!("dead:{}:{id}", death.flow));
     headers.set(name::MESSAGE_ID, id);
     headers.set(name::FLOW, death.flow);
     headers.set(name::INPUT, death.origin.as_str());
@@ -140,6 +143,7 @@ mod tests {
             origin: "bluesky-posts/17".to_owned(),
             deliveries: 3,
             cause: &cause,
+            id: None,
             cut_from: None,
         };
         let template = SubjectTemplate::new("bluesky.dlq.{flow}.{kind}").unwrap();

@@ -24,7 +24,7 @@ pub use books::{Books, Counts, Ticket};
 pub use dead::DeadLetter;
 pub use engine::Flow;
 pub use error::FlowError;
-pub use ingest::{Cursor, Ingest, IngestStatus, LegacyCursor, SavedPlace, Stages};
+pub use ingest::{Cursor, GAP_KINDS, Ingest, IngestStatus, LegacyCursor, SavedPlace, Stages};
 pub use pack::{FlowSpec, IngestSpec, Pack, PackInfo, StreamSpec};
 pub use pipeline::{Meter, Pipeline};
 pub use pool::Pool;

@@ -26,6 +26,7 @@ fn contents() -> Vec<Content> {
         original: Bytes::from_static(b"\xff\xff"),
         cut_from: Some((99, "ab".repeat(32))),
         cause: DeadCause::new("source", Reason::new("bad_frame"), "frame 7: no CBOR"),
+        id: None,
     });
     contents
 }
@@ -239,4 +240,43 @@ async fn i5_what_a_host_brings_again_is_booked_once_however_often_the_run_is_kil
         }
         log.close().await.unwrap();
     }
+}
+
+/// Hosts of the network send an event again after a kill, and then it has another position.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn i3_a_dead_letter_with_an_identity_is_one_wherever_it_is_read() {
+    const LETTERS: usize = 1_000;
+    let directory = tempfile::tempdir().unwrap();
+    let pack = pack("[ingest]\nbatch = 5\nsave_every = \"1h\"\n");
+    let log = open(directory.path(), &pack).await;
+    let letter = |number: usize| Content::Dead {
+        original: number.to_string().into(),
+        cut_from: None,
+        cause: DeadCause::new("source", Reason::new("bad_frame"), "no CBOR"),
+        id: Some(MessageId::new(format!("letter:{number}"))),
+    };
+    let letters: Vec<Content> = (0..LETTERS).map(letter).collect();
+    let first = ingest(&log, &pack, &letters).await;
+    let books = first.books();
+    let running = tokio::spawn(first.run(CancellationToken::new()));
+    // Given up before the place is saved, as by a kill; the end of the source would save it.
+    while books.counts().dead_total() < 5 && !running.is_finished() {
+        tokio::task::yield_now().await;
+    }
+    running.abort();
+    assert!(running.await.is_err(), "it was too fast to be given up");
+    log.close().await.unwrap();
+    let log = open(directory.path(), &pack).await;
+    let mut contents = vec![Content::Filtered(Reason::new("other_collection")); LETTERS];
+    contents.extend(letters);
+    contents.push(letter(7));
+    let second = ingest(&log, &pack, &contents).await;
+    let books = second.books();
+    let booked = books.counts().dead_total();
+    second.run(CancellationToken::new()).await.unwrap();
+    assert_eq!(read_all(&log, "dead").await.len(), LETTERS);
+    assert_eq!(books.counts().dead_total(), LETTERS as u64);
+    // What was booked before is a duplicate, and the last one.
+    assert_eq!(books.counts().filtered["duplicate"], booked + 1);
+    assert_eq!(audit_lines(&log, &pack).await, [""; 0]);
 }

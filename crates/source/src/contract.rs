@@ -35,6 +35,8 @@ pub enum Content {
         cut_from: Option<(u64, String)>,
         /// What is wrong.
         cause: DeadCause,
+        /// Its identity, where it has another position when it is read again.
+        id: Option<MessageId>,
     },
 }
 
@@ -64,8 +66,9 @@ pub struct Post {
 /// Something that happened upstream and is no new post.
 #[derive(Debug, Clone)]
 pub struct Event {
-    /// Its kind, a subject token: `delete`, `update`, `identity`, `account`, `sync`; or `gap`, an
-    /// interval of which the source can't prove that it saw everything.
+    /// Its kind, a subject token: `delete`, `update`, `identity`, `account`, `sync`; `gap`, an
+    /// interval of which the source can't prove that it saw everything; or, where commits are
+    /// verified in full, `desync`, the same of one account, and `resync`, what was found of it.
     pub kind: &'static str,
     /// One JSON object.
     pub payload: Bytes,
@@ -111,6 +114,13 @@ pub enum Connection {
     Live {
         /// The host.
         host: String,
+    },
+    /// Events come in, but have to wait for something else.
+    Waiting {
+        /// The host that they come from.
+        host: String,
+        /// What they wait for, and why.
+        problem: String,
     },
     /// A host could not be reached, or was given up; the next try comes.
     Broken {

@@ -32,7 +32,7 @@ fn letter(
     message: String,
 ) -> Content {
     let cause = DeadCause::new(STAGE, Reason::new(kind), message);
-    Content::Dead { original, cut_from, cause }
+    Content::Dead { original, cut_from, cause, id: None }
 }
 
 /// An original that is too long to be kept, taken in piece by piece: its beginning, its length
@@ -74,7 +74,7 @@ mod tests {
 
     #[test]
     fn only_what_is_too_long_is_cut() {
-        let Content::Dead { original, cut_from, cause } = dead(b"abc", "bad", "why".to_owned())
+        let Content::Dead { original, cut_from, cause, .. } = dead(b"abc", "bad", "why".to_owned())
         else {
             panic!()
         };

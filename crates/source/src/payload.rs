@@ -70,6 +70,13 @@ pub(crate) struct AccountEvent<'a> {
     pub(crate) time: &'a str,
 }
 
+/// The payload of a post with its author's handle at the end. A handle has letters, digits, dots
+/// and hyphens only, so it stands in JSON as it is.
+pub(crate) fn with_handle(payload: &Bytes, handle: &str) -> Bytes {
+    let Some(open) = payload.strip_suffix(b"}") else { return payload.clone() };
+    [open, b",\"handle\":\"", handle.as_bytes(), b"\"}"].concat().into()
+}
+
 /// Writes a payload.
 pub(crate) fn to_bytes(payload: &impl Serialize) -> Bytes {
     // Texts, numbers and booleans in structs can't fail to be written: serde_json fails on maps

@@ -5,7 +5,8 @@ use std::{fmt, path::PathBuf};
 use crate::{
     FileSource, FramesSource, InputPath, Pace, Resume, Source, SourceError,
     network::{
-        Endpoint, NetworkOptions, NetworkSource, Protocol, parse_endpoints, public_endpoints,
+        Endpoint, NetworkOptions, NetworkSource, Protocol, Verify, parse_endpoints,
+        public_endpoints,
     },
     simulator::{Settings, SimulatorSource},
 };
@@ -80,6 +81,13 @@ pub fn open(spec: &SourceSpec, options: &OpenOptions) -> Result<Box<dyn Source>,
         let spec = spec.to_string();
         Ok(Box::new(NetworkSource::open(kind, spec, endpoints, network, resume, pace()?)?))
     };
+    let is_of_network =
+        matches!(spec, SourceSpec::Relay(_) | SourceSpec::Jetstream(_) | SourceSpec::Auto(_));
+    if options.network.verify != Verify::None && !is_of_network {
+        return Err(SourceError::Spec(format!(
+            "{spec} can't be verified: only a relay sends proofs. Leave verify out, or write none"
+        )));
+    }
     Ok(match spec {
         SourceSpec::File(path) => Box::new(FileSource::open(path, position, pace()?)?),
         SourceSpec::Frames(path) => Box::new(FramesSource::open(path, position, pace()?)?),
@@ -92,11 +100,19 @@ pub fn open(spec: &SourceSpec, options: &OpenOptions) -> Result<Box<dyn Source>,
         }
         SourceSpec::Relay(endpoint) => network("relay", vec![endpoint.clone()])?,
         SourceSpec::Jetstream(endpoint) => network("jetstream", vec![endpoint.clone()])?,
-        SourceSpec::Auto(endpoints) if endpoints.is_empty() => {
-            network("auto", public_endpoints(None))?
+        SourceSpec::Auto(endpoints) => {
+            let all = if endpoints.is_empty() { public_endpoints(None) } else { endpoints.clone() };
+            network("auto", verifiable(all, options.network.verify))?
         }
-        SourceSpec::Auto(endpoints) => network("auto", endpoints.clone())?,
     })
+}
+
+/// The hosts that can be verified as far as is asked for; all of them where none can be, so that it
+/// is said why.
+fn verifiable(endpoints: Vec<Endpoint>, verify: Verify) -> Vec<Endpoint> {
+    let relays = endpoints.iter().filter(|endpoint| endpoint.protocol == Protocol::Relay);
+    let relays: Vec<Endpoint> = relays.cloned().collect();
+    if verify == Verify::None || relays.is_empty() { endpoints } else { relays }
 }
 
 fn parse_path(kind: &str, path: Option<&str>) -> Result<InputPath, SourceError> {

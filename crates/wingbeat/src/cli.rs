@@ -6,6 +6,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use wingbeat_ops::{config::Span, logging};
 
+use crate::config::VerifyLevel;
+
 /// Watches a live stream of posts and tells what people feel and talk about, as it happens.
 #[derive(Debug, Parser)]
 #[command(
@@ -116,6 +118,10 @@ pub(crate) struct SourceArgs {
     /// At most so many posts per second
     #[arg(long, value_name = "N")]
     pub(crate) rate: Option<f64>,
+    /// How far what a relay sends is checked [default: hashes for a relay, else none]. Jetstream
+    /// sends no proofs: with hashes and full, auto takes relays only
+    #[arg(long, value_enum, value_name = "LEVEL")]
+    pub(crate) verify: Option<VerifyLevel>,
     /// Stop reading after this long, finish what was read, and exit
     #[arg(long = "for", value_name = "DURATION")]
     pub(crate) duration: Option<Span>,
@@ -179,7 +185,9 @@ pub(crate) struct Ingest {
 /// `simulate-network`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Each host speaks all three protocols; `auto:v2=ws://HOST,relay=ws://HOST` reads from them.
+Each host speaks all three protocols; `auto:v2=ws://HOST,relay=ws://HOST` reads from them. Each is
+also the directory of its accounts' keys: `--verify full` takes it by
+`--set source.network.plc_directory=http://HOST`.
 
 Examples:
   wingbeat simulate-network --port 2470 --rate 500

@@ -6,6 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use clap::ValueEnum;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -15,6 +16,7 @@ use wingbeat_ops::{
     config::{ConfigError, Layers, Loaded, Origin, Span},
     logging,
 };
+use wingbeat_source::network::resolve::PLC_DIRECTORY;
 use wingbeat_stage::Settings;
 use wingbeat_web::WebSettings;
 
@@ -104,6 +106,9 @@ impl Default for NetworkSettings {
         Self {
             dids: Vec::new(),
             verify: VerifyLevel::default(),
+            plc_directory: PLC_DIRECTORY.to_owned(),
+            handles: true,
+            handle_resolver: None,
             retry_max: Span::from_secs(30),
             jetstream_v1_dictionary: None,
         }
@@ -116,9 +121,20 @@ impl Default for NetworkSettings {
 pub(crate) struct NetworkSettings {
     /// Only events of these accounts (DIDs); none means all.
     pub(crate) dids: Vec<String>,
-    /// How far the commits of a relay are checked: `none`, `hashes`, `full`. Empty: `hashes` for a
-    /// relay; Jetstream sends no proofs.
+    /// How far what a relay sends is checked: `none`; `hashes`, that nothing was damaged on the way;
+    /// `full`, that every commit is signed by its account and follows the one before it. Empty:
+    /// `hashes` for a relay, `none` for others. Jetstream sends no proofs, so with `hashes` and
+    /// `full` the source `auto` takes relays only.
     pub(crate) verify: VerifyLevel,
+    /// The directory of `did:plc`, which says with what keys accounts sign. `full` asks it for every
+    /// account that it hears of.
+    pub(crate) plc_directory: String,
+    /// Whether posts get their authors' handles (`handle`), as far as they are known. Nothing waits
+    /// for one: it is asked for in the background, and checked both ways.
+    pub(crate) handles: bool,
+    /// The server that is asked whose a handle is, such as `https://HOST`. Without it, the domain
+    /// that the handle is; what a domain says by DNS alone is not found then.
+    pub(crate) handle_resolver: Option<String>,
     /// The longest wait before a lost host is tried again. Waits begin at half a second and double.
     pub(crate) retry_max: Span,
     /// The file of the dictionary that Jetstream v1 compresses with; without it, events of v1 come
@@ -127,18 +143,21 @@ pub(crate) struct NetworkSettings {
 }
 
 /// How far the commits of a relay are checked.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema, ValueEnum,
+)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum VerifyLevel {
     /// As the source allows.
     #[default]
     #[serde(rename = "")]
+    #[value(skip)]
     Default,
-    /// Only the blocks of posts.
+    /// Nothing but the blocks of posts
     None,
-    /// Every block.
+    /// Every block: nothing was damaged on the way
     Hashes,
-    /// Hashes, signatures, trees.
+    /// Signatures too, and that every commit follows the one before it
     Full,
 }
 

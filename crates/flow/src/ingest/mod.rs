@@ -61,8 +61,13 @@ pub struct Ingest {
 
 /// What an item is, for the counts of the status.
 const POST: &str = "post";
-/// The kind of an event that says that something may have been missed.
+/// The kind of an event that says that something may have been missed, and does not come again.
 const GAP: &str = "gap";
+/// The kind of an event that says the same of one account.
+const DESYNC: &str = "desync";
+
+/// The kinds of events that say that something may have been missed.
+pub const GAP_KINDS: [&str; 2] = [GAP, DESYNC];
 
 fn kind_of(content: &Content) -> Option<&'static str> {
     match content {
@@ -305,7 +310,7 @@ impl Settler {
                     let kind = Reason::new("refused");
                     let cause = DeadCause::new("log", kind, error.to_string());
                     let position = record.headers.get(name::POSITION).unwrap_or_default();
-                    letters.1.push(self.letter(record.clone(), position, &cause, None)?);
+                    letters.1.push(self.letter(record.clone(), position, &cause)?);
                     letters.0.push(place);
                     outcomes[place] = Outcome::Dead(cause);
                 }
@@ -345,7 +350,7 @@ impl Settler {
                     Some(POST) => status.posts += 1,
                     Some(kind) => {
                         status.events += 1;
-                        status.gaps += u64::from(*kind == GAP);
+                        status.gaps += u64::from(GAP_KINDS.contains(kind));
                     }
                     None => {}
                 }
@@ -406,7 +411,7 @@ impl Settler {
                     Some(Verdict::Filtered(reason)) => Ok((Outcome::Filtered(reason), None)),
                     // There is no later here: what can't be done now can't be done.
                     Some(Verdict::Dead(cause) | Verdict::Retry(cause)) => {
-                        let letter = self.letter(record, &position, &cause, None)?;
+                        let letter = self.letter(record, &position, &cause)?;
                         Ok((Outcome::Dead(cause), Some(letter)))
                     }
                     None => {
@@ -424,12 +429,15 @@ impl Settler {
                 Ok((Outcome::Emitted, Some(record)))
             }
             Content::Filtered(reason) => Ok((Outcome::Filtered(reason), None)),
-            Content::Dead { original, cut_from, cause } => {
+            Content::Dead { original, cut_from, cause, id } => {
                 let subject = Subject::new("source.unread")?;
                 let mut record = Record::new(subject, original);
                 record.headers.set(name::SOURCE, self.cursor.saved.source.as_str());
                 record.headers.set(name::POSITION, position.as_str());
-                let letter = self.letter(record, &position, &cause, cut_from)?;
+                let origin = self.origin(&position);
+                let death =
+                    Death { flow: NAME, origin, deliveries: 1, cause: &cause, id, cut_from };
+                let letter = dead::write(&self.spec.dead, record, &death)?;
                 Ok((Outcome::Dead(cause), Some(letter)))
             }
         }
@@ -450,11 +458,14 @@ impl Settler {
         original: Record,
         position: &str,
         cause: &DeadCause,
-        cut_from: Option<(u64, String)>,
     ) -> Result<Record, FlowError> {
-        let origin = format!("{}/{position}", self.cursor.saved.source);
-        let death = Death { flow: NAME, origin, deliveries: 1, cause, cut_from };
+        let origin = self.origin(position);
+        let death = Death { flow: NAME, origin, deliveries: 1, cause, id: None, cut_from: None };
         Ok(dead::write(&self.spec.dead, original, &death)?)
+    }
+
+    fn origin(&self, position: &str) -> String {
+        format!("{}/{position}", self.cursor.saved.source)
     }
 
     /// Whether the record that is there already is this very item: published in vain a moment

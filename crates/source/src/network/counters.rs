@@ -25,6 +25,19 @@ pub(crate) struct NetworkCounters {
     pub(crate) gaps: AtomicU64,
     /// Changes from one host to another.
     pub(crate) host_switches: AtomicU64,
+    /// Commits and `#sync`s that were verified in full.
+    pub(crate) verified: AtomicU64,
+    /// Of them, those before which nothing was known of the repository: that they are the next
+    /// ones was not checked.
+    pub(crate) unchained: AtomicU64,
+    /// Those before which something of the account is missing.
+    pub(crate) desyncs: AtomicU64,
+    /// Times that what is missing could not be looked for, or not all of it.
+    pub(crate) resyncs_failed: AtomicU64,
+    /// Commits and `#sync`s that were refused.
+    pub(crate) refused: AtomicU64,
+    /// Tries to get a DID document that failed.
+    pub(crate) identity_failures: AtomicU64,
 }
 
 impl NetworkCounters {
@@ -40,6 +53,12 @@ impl NetworkCounters {
             ("unwanted", &self.unwanted),
             ("gaps", &self.gaps),
             ("host_switches", &self.host_switches),
+            ("verified", &self.verified),
+            ("unchained", &self.unchained),
+            ("desyncs", &self.desyncs),
+            ("resyncs_failed", &self.resyncs_failed),
+            ("refused", &self.refused),
+            ("identity_failures", &self.identity_failures),
         ];
         counters.extend(own.map(|(name, counter)| (name, counter.load(Ordering::Relaxed))));
         counters

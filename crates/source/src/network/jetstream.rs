@@ -244,6 +244,8 @@ fn event_of(
         time_us: envelope.time_us,
         rev,
         contents: contents.into_iter().collect(),
+        // It sends none.
+        proof: None,
     }
 }
 

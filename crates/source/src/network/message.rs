@@ -1,5 +1,6 @@
 //! What a host's messages are, whatever it speaks.
 
+use super::verify::Proof;
 use crate::Content;
 
 /// A message that was understood.
@@ -26,6 +27,8 @@ pub(crate) struct StreamEvent {
     pub(crate) rev: String,
     /// What it becomes. Empty where nothing of it is wanted.
     pub(crate) contents: Vec<Content>,
+    /// What has to be proven first.
+    pub(crate) proof: Option<Proof>,
 }
 
 /// What a host says: a word, and more for people.

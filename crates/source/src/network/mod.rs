@@ -11,13 +11,16 @@
 //! | `relay`, `jetstream`, `dictionary` | what hosts send |
 //! | `start`, `gap`, `recent` | where to begin on a host, what may be missing, what comes again |
 //! | `reader`, `silence`, `retry` | when to go on, to give up, to change to another host |
-//! | `resolve` | who is behind a DID |
-//! | `outbox`, `source` | items on their way out |
+//! | `resolve`, `handles`, `generations` | who is behind a DID |
+//! | `verify` | whether it is true |
+//! | `release`, `outbox`, `source` | items on their way out |
 
 mod counters;
 mod dictionary;
 mod endpoint;
 mod gap;
+mod generations;
+mod handles;
 mod host;
 mod http;
 mod jetstream;
@@ -27,6 +30,7 @@ mod outbox;
 mod reader;
 mod recent;
 mod relay;
+mod release;
 pub mod resolve;
 mod retry;
 mod silence;
@@ -34,6 +38,7 @@ mod socket;
 mod source;
 mod start;
 mod tls;
+mod verify;
 
 pub use endpoint::{Endpoint, Protocol};
 pub(crate) use endpoint::{parse_endpoints, public_endpoints};

@@ -2,9 +2,13 @@
 
 use std::{path::PathBuf, time::Duration};
 
+use tokio_tungstenite::tungstenite::http::Uri;
 use wingbeat_atproto::{Did, Nsid, POST_COLLECTION};
 
-use super::endpoint::{Endpoint, Protocol};
+use super::{
+    endpoint::{Endpoint, Protocol},
+    resolve::PLC_DIRECTORY,
+};
 use crate::SourceError;
 
 /// The most collections that Jetstream takes.
@@ -24,6 +28,14 @@ pub struct NetworkOptions {
     pub dids: Vec<String>,
     /// How far a relay's commits are checked.
     pub verify: Verify,
+    /// The directory of `did:plc` that keys are asked of, such as
+    /// [`PLC_DIRECTORY`](super::resolve::PLC_DIRECTORY).
+    pub plc_directory: String,
+    /// Whether posts get their authors' handles, as far as they are known.
+    pub handles: bool,
+    /// The server that is asked whose a handle is, such as `https://HOST`. None: the domain that
+    /// the handle is.
+    pub handle_resolver: Option<String>,
     /// The file of the dictionary that Jetstream v1 compresses with. Without it, events of v1
     /// come as plain JSON. Jetstream v2 hands out its dictionary itself.
     pub jetstream_v1_dictionary: Option<PathBuf>,
@@ -37,6 +49,9 @@ impl Default for NetworkOptions {
             collections: vec![POST_COLLECTION.to_owned()],
             dids: Vec::new(),
             verify: Verify::None,
+            plc_directory: PLC_DIRECTORY.to_owned(),
+            handles: false,
+            handle_resolver: None,
             jetstream_v1_dictionary: None,
             timings: Timings::default(),
         }
@@ -50,7 +65,7 @@ pub enum Verify {
     None,
     /// Every record that a commit names is there, and has the hash that it is named by.
     Hashes,
-    /// Signatures and trees too. Not there yet: [`crate::open`] refuses it.
+    /// Signatures and trees too, and that every commit follows the one before it.
     Full,
 }
 
@@ -136,18 +151,23 @@ impl NetworkOptions {
                 return refuse(format!("the account `{did}`: {error}"));
             }
         }
+        for address in std::iter::once(&self.plc_directory).chain(&self.handle_resolver) {
+            let uri: Result<Uri, _> = address.parse();
+            if !uri.is_ok_and(|uri| matches!(uri.scheme_str(), Some("http" | "https"))) {
+                return refuse(format!("`{address}` is no address: write https://HOST"));
+            }
+        }
         match self.verify {
             Verify::None => Ok(()),
-            Verify::Full => refuse(
-                "verify=full is not there yet: write verify=hashes or verify=none".to_owned(),
-            ),
-            Verify::Hashes => match endpoints.iter().find(|e| e.protocol != Protocol::Relay) {
-                Some(endpoint) => refuse(format!(
-                    "Jetstream sends no proofs, so {endpoint} can't be verified: take a relay, or \
+            Verify::Hashes | Verify::Full => {
+                match endpoints.iter().find(|e| e.protocol != Protocol::Relay) {
+                    Some(endpoint) => refuse(format!(
+                        "Jetstream sends no proofs, so {endpoint} can't be verified: take a relay, or \
                      verify=none"
-                )),
-                None => Ok(()),
-            },
+                    )),
+                    None => Ok(()),
+                }
+            }
         }
     }
 }

@@ -1,9 +1,10 @@
-//! Items on their way to whoever asks for them, each with a position, and the places between them.
+//! Items on their way to whoever asks for them, and the places between them.
 
 use tokio::sync::mpsc;
 use wingbeat_record::Time;
 
-use crate::{Content, Item};
+use super::verify::Unproven;
+use crate::Content;
 
 /// The most items and places that are sent in one go.
 const BATCH_ENTRIES: usize = 256;
@@ -18,7 +19,9 @@ const BATCHES_WAITING: usize = 2;
 #[derive(Debug)]
 pub(crate) enum Entry {
     /// An item.
-    Item(Item),
+    Item(Content),
+    /// An event that becomes items when it is verified.
+    Unproven(Box<Unproven>),
     /// What came before is all that there was up to here.
     Place {
         /// The index of the host.
@@ -38,22 +41,26 @@ pub(crate) struct Stopped;
 pub(crate) struct Outbox {
     entries: Vec<Entry>,
     bytes: usize,
-    position: u64,
     sender: mpsc::Sender<Vec<Entry>>,
 }
 
 impl Outbox {
-    /// An outbox for items behind a position, and what comes out of it.
-    pub(crate) fn new(position: u64) -> (Self, mpsc::Receiver<Vec<Entry>>) {
+    /// An outbox, and what comes out of it.
+    pub(crate) fn new() -> (Self, mpsc::Receiver<Vec<Entry>>) {
         let (sender, receiver) = mpsc::channel(BATCHES_WAITING);
-        (Self { entries: Vec::new(), bytes: 0, position, sender }, receiver)
+        (Self { entries: Vec::new(), bytes: 0, sender }, receiver)
     }
 
-    /// Adds an item. Its position is the time, and greater than that of the one before.
+    /// Adds an item.
     pub(crate) fn item(&mut self, content: Content) {
-        self.position = now_us().max(self.position + 1);
         self.bytes += content.bytes();
-        self.entries.push(Entry::Item(Item { position: self.position, content }));
+        self.entries.push(Entry::Item(content));
+    }
+
+    /// Adds an event that has to be verified.
+    pub(crate) fn unproven(&mut self, event: Unproven) {
+        self.bytes += event.proof.frame.len();
+        self.entries.push(Entry::Unproven(Box::new(event)));
     }
 
     /// Adds how far a host's stream has been read.
@@ -72,18 +79,26 @@ impl Outbox {
         self.entries.len() >= BATCH_ENTRIES || self.bytes >= BATCH_BYTES
     }
 
-    /// Sends what there is. Waits until there is room for it.
+    /// Whether there is nothing to be sent.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Sends what there is. Waits until there is room for it; dropping the future loses nothing.
     pub(crate) async fn send(&mut self) -> Result<(), Stopped> {
         if self.entries.is_empty() {
             return Ok(());
         }
+        let room = self.sender.reserve().await.map_err(|_| Stopped)?;
         self.bytes = 0;
-        self.sender.send(std::mem::take(&mut self.entries)).await.map_err(|_| Stopped)
+        room.send(std::mem::take(&mut self.entries));
+        Ok(())
     }
 
     /// Waits until nobody asks for items any more.
-    pub(crate) async fn stopped(&self) {
-        self.sender.closed().await;
+    pub(crate) fn stopped(&self) -> impl Future<Output = ()> + use<> {
+        let sender = self.sender.clone();
+        async move { sender.closed().await }
     }
 }
 

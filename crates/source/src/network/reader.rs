@@ -20,11 +20,12 @@ use super::{
     message::{Decoded, StreamEvent},
     options::NetworkOptions,
     outbox::{Outbox, Stopped, now_us},
-    recent::Recent,
+    release::Release,
     retry::Retry,
     socket::{ConnectError, Message, Received},
+    verify::Unproven,
 };
-use crate::{Connection, Content, dead::dead};
+use crate::{Connection, dead::dead};
 
 /// How often in a row a connection to a host may be lost before `auto` takes another host.
 const LOSSES_MAX: u32 = 3;
@@ -48,7 +49,7 @@ pub(crate) struct Reader {
     pub(crate) outbox: Outbox,
     pub(crate) connection: watch::Sender<Connection>,
     pub(crate) counters: Arc<NetworkCounters>,
-    pub(crate) recent: Recent,
+    pub(crate) release: Release,
     /// The time of the last event of any host, in microseconds since 1970.
     pub(crate) last_us: Option<u64>,
     pub(crate) retry: Retry,
@@ -430,23 +431,14 @@ impl Reader {
             self.outbox.place(progress.host, cursor.saturating_sub(1), time_us);
         }
         let is_known = time_us < session.start.known_before_us;
-        for content in event.contents {
-            let is_new = match &content {
-                _ if is_known => false,
-                // The revision belongs to it: a post that was deleted and made again is another.
-                Content::Post(post) => self.recent.insert((&post.id, &event.rev)),
-                Content::Event(known) => self.recent.insert((&known.id, &event.rev)),
-                // The message names the operation: several may have the same original.
-                Content::Dead { original, cause, .. } => {
-                    self.recent.insert((original, &cause.message))
-                }
-                Content::Filtered(_) => true,
-            };
-            if is_new {
-                self.outbox.item(content);
-            } else {
-                count(&self.counters.repeats);
+        let StreamEvent { rev, contents, proof, .. } = event;
+        match proof {
+            Some(proof) if !is_known => {
+                let host = progress.host;
+                let event = Unproven { proof, host, cursor, rev, contents };
+                self.outbox.unproven(event);
             }
+            _ => self.release.event(contents, &rev, is_known, &mut self.outbox),
         }
         let host = &mut self.hosts[progress.host];
         host.silence.event(time_us);

@@ -19,6 +19,11 @@ pub(crate) struct Recent {
 }
 
 impl Recent {
+    /// Whether an event is remembered.
+    pub(crate) fn contains(&self, event: impl Hash) -> bool {
+        self.known.contains(&self.hasher.hash_one(event))
+    }
+
     /// Remembers an event by what makes it this one. Returns `false` if it was known.
     pub(crate) fn insert(&mut self, event: impl Hash) -> bool {
         let hash = self.hasher.hash_one(event);

@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use wingbeat_atproto::{Frame, verify_hashes};
+use bytes::Bytes;
+use wingbeat_atproto::{Did, Frame, verify_hashes};
 use wingbeat_record::Time;
 
 use super::{
@@ -10,8 +11,9 @@ use super::{
     message::{BadMessage, Decoded, Notice, StreamEvent},
     options::{NetworkOptions, Verify},
     socket::Message,
+    verify::{Claim, Proof},
 };
-use crate::frame_contents::contents_of;
+use crate::{Content, dead::dead, frame_contents::contents_of};
 
 /// What messages call a frame.
 pub(crate) struct EventName<'a> {
@@ -62,19 +64,43 @@ pub(crate) fn decode(
         verify_hashes(commit).map_err(|error| BadMessage(error.to_string()))?;
     }
     let name = EventName { url, cursor: seq };
-    let contents = if did.is_some_and(|did| !options.wants(did.as_str())) {
-        count(&counters.unwanted);
-        Vec::new()
-    } else {
-        let contents = contents_of(&frame, bytes, &name, &counters.read);
-        contents.into_iter().map(|(_, content)| content).collect()
+    let (contents, proof): (Vec<Content>, _) = match did {
+        Some(did) if !options.wants(did.as_str()) => {
+            count(&counters.unwanted);
+            (Vec::new(), None)
+        }
+        None if options.verify == Verify::Full => {
+            count(&counters.refused);
+            let problem = format!("{name}: it does not say of which account it is");
+            (vec![dead(bytes, "bad_commit", problem)], None)
+        }
+        _ => {
+            let contents = contents_of(&frame, bytes, &name, &counters.read);
+            let proof = did.filter(|_| options.verify == Verify::Full);
+            let proof = proof.and_then(|did| proof_of(&frame, did, bytes));
+            (contents.into_iter().map(|(_, content)| content).collect(), proof)
+        }
     };
     Ok(Decoded::Event(StreamEvent {
         cursor: seq,
         time_us: time.and_then(micros_of),
         rev: rev.map(|rev| rev.to_string()).unwrap_or_default(),
         contents,
+        proof,
     }))
+}
+
+/// What has to be proven of a frame.
+fn proof_of(frame: &Frame<'_>, did: Did<'_>, bytes: &[u8]) -> Option<Proof> {
+    let claim = match frame {
+        Frame::Commit(commit) => Claim::Commit(commit.commit),
+        Frame::Sync(_) => Claim::Sync,
+        Frame::Identity(_) => Claim::Identity,
+        Frame::Account(_) => Claim::Account,
+        Frame::Info(_) | Frame::Error(_) | Frame::Unknown { .. } => return None,
+    };
+    // A copy: the message is part of a larger buffer, which would be held as long as it waits.
+    Some(Proof { did: did.as_str().into(), frame: Bytes::copy_from_slice(bytes), claim })
 }
 
 /// A time as microseconds since 1970.

@@ -10,27 +10,27 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::time::Instant;
-use wingbeat_atproto::Did;
+use wingbeat_atproto::{DID_DOCUMENT_BYTES_MAX, Did, DidDocument, DidDocumentError};
 
 use super::http::{HttpClient, HttpError};
 
 /// The public directory of `did:plc`.
 pub const PLC_DIRECTORY: &str = "https://plc.directory";
 
-/// The longest document that is accepted, in bytes. Real ones have some 1,000.
-const DOCUMENT_BYTES_MAX: usize = 64 * 1024;
-
-/// How much is remembered, in bytes: some 50,000 accounts.
+/// How much is remembered, in bytes: some 150,000 accounts.
 const CACHE_BYTES_MAX: usize = 64 * 1024 * 1024;
 
-/// What an account takes in memory beside its document, in bytes, roughly.
-const ENTRY_BYTES: usize = 256;
+/// What an account takes in memory beside its handle and its server's address, in bytes, roughly.
+const ENTRY_BYTES: usize = 384;
 
 /// How long a document is good for. Changes are told by `#identity` events.
 const FRESH_FOR: Duration = Duration::from_secs(24 * 3600);
 
 /// How long it is remembered that there is no document.
 const ABSENT_FOR: Duration = Duration::from_secs(300);
+
+/// How long it is remembered that a document could not be had, by whoever has given up.
+const FAILED_FOR: Duration = Duration::from_secs(60);
 
 /// How long a document is not asked for again, however often it seems to be outdated.
 const REFRESHED_FOR: Duration = Duration::from_secs(60);
@@ -53,7 +53,7 @@ pub enum ResolveError {
         problem: &'static str,
     },
     /// The document is none, or that of another account.
-    #[error("the DID document of {did}: {problem}")]
+    #[error("{did}: {problem}")]
     Malformed {
         /// The DID.
         did: String,
@@ -63,37 +63,6 @@ pub enum ResolveError {
     /// It could not be fetched; that may be better another time.
     #[error("{0}")]
     Failed(String),
-}
-
-/// Who is behind a DID.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Identity {
-    /// The account.
-    pub did: String,
-    /// The handle that it claims, in lower case. It is its own only if its domain says the same.
-    pub handle: Option<String>,
-    /// The whole document, as it was fetched.
-    pub document: Bytes,
-}
-
-impl Identity {
-    fn parse(did: &str, document: Bytes) -> Result<Self, ResolveError> {
-        let malformed = |problem: String| ResolveError::Malformed { did: did.to_owned(), problem };
-        if document.len() > DOCUMENT_BYTES_MAX {
-            return Err(malformed(format!("it has more than {DOCUMENT_BYTES_MAX} bytes")));
-        }
-        let json: serde_json::Value =
-            serde_json::from_slice(&document).map_err(|error| malformed(error.to_string()))?;
-        if json["id"] != did {
-            return Err(malformed("it is that of another DID".to_owned()));
-        }
-        let names = json["alsoKnownAs"].as_array().into_iter().flatten();
-        let handle = names
-            .filter_map(|name| name.as_str()?.strip_prefix("at://"))
-            .find(|handle| is_domain(handle))
-            .map(str::to_ascii_lowercase);
-        Ok(Self { did: did.to_owned(), handle, document })
-    }
 }
 
 /// Where DID documents come from.
@@ -126,7 +95,7 @@ impl Documents for NetworkDocuments {
         let did = did.as_str();
         let url = document_url(did, &self.plc_directory)
             .map_err(|problem| ResolveError::Unsupported { did: did.to_owned(), problem })?;
-        self.client.get(&url, DOCUMENT_BYTES_MAX).await.map_err(|error| match error {
+        self.client.get(&url, DID_DOCUMENT_BYTES_MAX).await.map_err(|error| match error {
             HttpError::NotThere(_) => ResolveError::Absent(did.to_owned()),
             HttpError::Failed(problem) => ResolveError::Failed(problem),
         })
@@ -151,7 +120,7 @@ fn document_url(did: &str, plc_directory: &str) -> Result<String, &'static str> 
 
 /// Whether a text is a domain with a top level that is in use: not an address, not `localhost`.
 /// <https://atproto.com/specs/handle>
-fn is_domain(text: &str) -> bool {
+pub(crate) fn is_domain(text: &str) -> bool {
     const NOT_IN_USE: [&str; 8] =
         ["alt", "arpa", "example", "internal", "invalid", "local", "localhost", "onion"];
     let is_label = |label: &str| {
@@ -192,7 +161,7 @@ impl Identities {
     }
 
     /// Who is behind a DID.
-    pub async fn resolve(&self, did: &Did<'_>) -> Result<Arc<Identity>, ResolveError> {
+    pub async fn resolve(&self, did: &Did<'_>) -> Result<Arc<DidDocument>, ResolveError> {
         let known = self.cache().get(did.as_str(), None);
         match known {
             Some(known) => known,
@@ -202,7 +171,7 @@ impl Identities {
 
     /// Who is behind a DID, when what is remembered does not seem to be true any more, such as for
     /// a signature that does not fit. It is fetched again, but not more than once in a minute.
-    pub async fn refresh(&self, did: &Did<'_>) -> Result<Arc<Identity>, ResolveError> {
+    pub async fn refresh(&self, did: &Did<'_>) -> Result<Arc<DidDocument>, ResolveError> {
         let known = self.cache().get(did.as_str(), Some(REFRESHED_FOR));
         match known {
             Some(known) => known,
@@ -210,16 +179,31 @@ impl Identities {
         }
     }
 
+    /// Who is behind a DID, if that is known. Nothing is fetched.
+    pub fn known(&self, did: &str) -> Option<Result<Arc<DidDocument>, ResolveError>> {
+        self.cache().get(did, None)
+    }
+
+    /// Remembers for a minute that an account's document could not be had.
+    pub fn give_up(&self, did: &str, error: ResolveError) {
+        self.cache().insert(did, Err(error));
+    }
+
     /// Forgets an account, for an `#identity` event says that it may have changed.
     pub fn purge(&self, did: &str) {
         self.cache().remove(did);
     }
 
-    async fn fetch(&self, did: &Did<'_>) -> Result<Arc<Identity>, ResolveError> {
+    async fn fetch(&self, did: &Did<'_>) -> Result<Arc<DidDocument>, ResolveError> {
         let fetched = self.documents.fetch(did).await;
-        let known =
-            fetched.and_then(|document| Identity::parse(did.as_str(), document)).map(Arc::new);
-        // That a server could not be reached says nothing about the account.
+        let parse = |document: Bytes| DidDocument::parse(&document, did);
+        let malformed = |error: DidDocumentError| ResolveError::Malformed {
+            did: did.as_str().to_owned(),
+            problem: error.to_string(),
+        };
+        let known = fetched.and_then(|document| parse(document).map_err(malformed)).map(Arc::new);
+        // That a server could not be reached says nothing about the account: whoever asks decides
+        // how often.
         if !matches!(known, Err(ResolveError::Failed(_))) {
             self.cache().insert(did.as_str(), known.clone());
         }
@@ -245,12 +229,13 @@ struct Cache {
 struct Entry {
     number: u64,
     at: Instant,
-    known: Result<Arc<Identity>, ResolveError>,
+    known: Result<Arc<DidDocument>, ResolveError>,
 }
 
 impl Entry {
     fn bytes(&self) -> usize {
-        ENTRY_BYTES + self.known.as_ref().map_or(0, |identity| identity.document.len())
+        let text = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+        ENTRY_BYTES + self.known.as_ref().map_or(0, |known| text(&known.handle) + text(&known.pds))
     }
 }
 
@@ -260,14 +245,18 @@ impl Cache {
         &self,
         did: &str,
         at_most: Option<Duration>,
-    ) -> Option<Result<Arc<Identity>, ResolveError>> {
+    ) -> Option<Result<Arc<DidDocument>, ResolveError>> {
         let entry = self.entries.get(did)?;
-        let fresh_for = if entry.known.is_ok() { FRESH_FOR } else { ABSENT_FOR };
+        let fresh_for = match &entry.known {
+            Ok(_) => FRESH_FOR,
+            Err(ResolveError::Failed(_)) => FAILED_FOR,
+            Err(_) => ABSENT_FOR,
+        };
         let limit = at_most.map_or(fresh_for, |at_most| at_most.min(fresh_for));
         (entry.at.elapsed() < limit).then(|| entry.known.clone())
     }
 
-    fn insert(&mut self, did: &str, known: Result<Arc<Identity>, ResolveError>) {
+    fn insert(&mut self, did: &str, known: Result<Arc<DidDocument>, ResolveError>) {
         self.remove(did);
         self.fetched += 1;
         let entry = Entry { number: self.fetched, at: Instant::now(), known };
@@ -319,7 +308,15 @@ mod tests {
     }
 
     fn document(handle: &str) -> serde_json::Value {
-        json!({"id": DID, "alsoKnownAs": ["https://a.com", "at://no domain", format!("at://{handle}")]})
+        json!({
+            "id": DID,
+            "alsoKnownAs": [format!("at://{handle}")],
+            "verificationMethod": [{
+                "id": "#atproto",
+                "type": "Multikey",
+                "publicKeyMultibase": "zQ3shqwJEJyMBsBXCWyCBpUBMqxcon9oHB7mCvx4sSpMdLJwc",
+            }],
+        })
     }
 
     #[tokio::test(start_paused = true)]
@@ -361,9 +358,13 @@ mod tests {
     fn what_is_remembered_is_bounded() {
         let mut cache = Cache::default();
         let size = 1024 * 1024;
+        let parsed = {
+            let did = Did::parse(DID).unwrap();
+            DidDocument::parse(document("a.com").to_string().as_bytes(), &did).unwrap()
+        };
         let identity = |did: &str| {
-            let document = Bytes::from(vec![0; size]);
-            Ok(Arc::new(Identity { did: did.to_owned(), handle: None, document }))
+            let pds = Some("x".repeat(size));
+            Ok(Arc::new(DidDocument { did: did.to_owned(), handle: None, pds, ..parsed.clone() }))
         };
         for number in 0..100 {
             let did = format!("did:{number}");
@@ -404,6 +405,6 @@ mod tests {
         let documents = FixedDocuments(HashMap::from([(DID.to_owned(), Bytes::from(other))]));
         let identities = Identities::new(Box::new(documents));
         let error = identities.resolve(&Did::parse(DID).unwrap()).await.unwrap_err();
-        assert!(error.to_string().ends_with("it is that of another DID"), "{error}");
+        assert!(error.to_string().ends_with("is that of another DID"), "{error}");
     }
 }

@@ -64,7 +64,7 @@ pub(crate) fn shown(item: &Item) -> String {
             format!("{position} {} {} {payload}", event.kind, event.id)
         }
         Content::Filtered(reason) => format!("{position} filtered {reason}"),
-        Content::Dead { original, cut_from, cause } => {
+        Content::Dead { original, cut_from, cause, .. } => {
             format!(
                 "{position} dead {} {} {cut_from:?} {}",
                 original.len(),

@@ -186,7 +186,7 @@ async fn a_line_that_is_too_long_is_dead_and_the_next_one_comes() {
     assert_eq!(items.len(), 4);
     assert!(matches!(&items[0].content, Content::Post(post) if post.payload == exact));
     for (item, line, number) in [(&items[1], &over, 2), (&items[2], &far_over, 3)] {
-        let Content::Dead { original, cut_from, cause } = &item.content else { panic!() };
+        let Content::Dead { original, cut_from, cause, .. } = &item.content else { panic!() };
         assert_eq!(original, &line[..64 * 1024]);
         let hash: String = Sha256::digest(line).iter().map(|b| format!("{b:02x}")).collect();
         assert_eq!(*cut_from, Some((line.len() as u64, hash)));

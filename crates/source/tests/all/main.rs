@@ -8,11 +8,14 @@
 )]
 
 mod common;
+mod directory;
 mod file;
 mod frames;
 mod network;
 mod network_auto;
+mod network_handles;
 mod network_host;
 mod network_jetstream;
 mod network_resolve;
+mod network_verify;
 mod simulator;

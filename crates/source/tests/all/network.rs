@@ -318,8 +318,14 @@ async fn commits_are_checked_as_far_as_is_asked_for() {
     let problem = |spec: &str, verify| {
         open(&SourceSpec::parse(spec).unwrap(), &checked(verify)).err().unwrap().to_string()
     };
-    assert!(problem("relay", Verify::Full).contains("not there yet"));
-    assert!(problem("auto", Verify::Hashes).contains("Jetstream sends no proofs"));
+    for verify in [Verify::Hashes, Verify::Full] {
+        assert!(problem("jetstream", verify).contains("Jetstream sends no proofs"));
+        // Of several hosts, those are taken that can be verified.
+        assert!(problem("auto:v2=wss://a", verify).contains("Jetstream sends no proofs"));
+        for auto in ["auto", "auto:v2=wss://a,relay=wss://b"] {
+            open(&SourceSpec::parse(auto).unwrap(), &checked(verify)).unwrap();
+        }
+    }
 }
 
 #[tokio::test]

@@ -255,7 +255,7 @@ fn malformed_items_are_malformed() {
                 assert!(!Document::parse(post.payload).is_ok_and(has_text), "{fault:?} {n}");
                 assert!(ids.insert(post.id));
             }
-            Content::Dead { original, cut_from, cause } => {
+            Content::Dead { original, cut_from, cause, .. } => {
                 assert_eq!((original.len(), cause.kind.as_str()), (64 * 1024, "too_large"));
                 assert!(cut_from.unwrap().0 > 1024 * 1024);
             }

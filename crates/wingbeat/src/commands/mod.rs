@@ -52,6 +52,11 @@ pub(crate) fn source_flags(args: &SourceArgs) -> Vec<Flag> {
     if let Some(source) = &args.source {
         flags.push(("source.spec", source.as_str().into(), "--source"));
     }
+    if let Some(verify) = args.verify {
+        // A unit variant always serialises to its word.
+        let word = serde_json::to_value(verify).unwrap_or_default();
+        flags.push(("source.network.verify", word, "--verify"));
+    }
     if let Some(rate) = args.rate {
         flags.push(("source.rate", rate.into(), "--rate"));
     }
@@ -77,6 +82,9 @@ pub(crate) fn source_options(config: &Config, spec: &SourceSpec) -> OpenOptions 
         timings,
         dids: settings.dids.clone(),
         verify,
+        plc_directory: settings.plc_directory.clone(),
+        handles: settings.handles,
+        handle_resolver: settings.handle_resolver.clone(),
         jetstream_v1_dictionary: settings.jetstream_v1_dictionary.clone(),
         ..NetworkOptions::default()
     };

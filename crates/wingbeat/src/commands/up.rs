@@ -11,7 +11,9 @@ use tokio_util::sync::CancellationToken;
 use wingbeat_flow::{Cursor, Flow, FlowError, Ingest, IngestStatus, Pack, Pipeline, Pool, Stages};
 use wingbeat_log::{Consumer, Log};
 use wingbeat_ops::{logging, shutdown};
-use wingbeat_source::{Connection, Description, Item, Place, Source, SourceError, SourceSpec};
+use wingbeat_source::{
+    Connection, Description, Item, Place, Source, SourceError, SourceSpec, network::Verify,
+};
 use wingbeat_web::{Hub, Server, SourceState, SourceStatus, Sources, Streams};
 
 use super::{open_source, open_to_write, source_options};
@@ -79,7 +81,10 @@ async fn open_chosen(config: &Config, log: &dyn Log) -> Result<(Box<dyn Source>,
          So this shows made-up posts (--source {FALLBACK_SOURCE}). They are not from Bluesky."
     );
     let spec = SourceSpec::parse(FALLBACK_SOURCE)?;
-    open_source(log, &spec, &source_options(config, &spec), None).await
+    let mut options = source_options(config, &spec);
+    // Nothing is signed there.
+    options.network.verify = Verify::None;
+    open_source(log, &spec, &options, None).await
 }
 
 /// The first events of a source, or why there are none.
@@ -229,7 +234,8 @@ async fn watch_source(
                 let (state, host, message) = match now {
                     Connection::Connecting { host } => (SourceState::Connecting, host, None),
                     Connection::Live { host } => (SourceState::Running, host, None),
-                    Connection::Broken { host, problem } => {
+                    Connection::Waiting { host, problem }
+                    | Connection::Broken { host, problem } => {
                         (SourceState::Broken, host, Some(problem))
                     }
                 };

@@ -104,6 +104,9 @@ impl Report {
                 (json!({"host": host, "state": "connecting"}), false)
             }
             Connection::Live { host } => (json!({"host": host, "state": "live"}), true),
+            Connection::Waiting { host, problem } => {
+                (json!({"host": host, "state": "waiting", "problem": problem}), false)
+            }
             Connection::Broken { host, problem } => {
                 (json!({"host": host, "state": "broken", "problem": problem}), false)
             }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use base64::prelude::{BASE64_STANDARD as BASE64, Engine as _};
 use serde_json::{Value, json};
-use wingbeat_flow::{FlowError, Pack};
+use wingbeat_flow::{FlowError, GAP_KINDS, Pack};
 use wingbeat_log::{Access, ConsumerInfo, LogError, Start, Stored, StreamInfo};
 use wingbeat_ops::{config::Span, logging, shutdown};
 use wingbeat_record::{SubjectFilter, Time};
@@ -51,13 +51,16 @@ pub(crate) async fn run(global: &Global, command: &Streams) -> Result<(), Failur
     }
 }
 
-/// The events of the kind `gap`.
+/// The events that say that something may have been missed: by a host, or of an account.
 async fn gaps(log: &dyn wingbeat_log::Log, pack: &Pack, format: Format) -> Result<(), Failure> {
     let events = &pack.ingest.events;
     let stream = pack.stream_of("ingest.events", events.filter())?;
-    let subject = events.fill(|_| Some("gap")).map_err(FlowError::from)?;
-    let mut reader = log.read(&stream, Start::First, &[subject.into()]).await?;
-    let head = ["reported", "host", "from", "to", "reason"];
+    let mut subjects = Vec::new();
+    for kind in GAP_KINDS {
+        subjects.push(events.fill(|_| Some(kind)).map_err(FlowError::from)?.into());
+    }
+    let mut reader = log.read(&stream, Start::First, &subjects).await?;
+    let head = ["reported", "host", "account", "from", "to", "reason"];
     let mut rows = vec![head.map(str::to_owned).to_vec()];
     loop {
         let records = reader.next(READ_MAX, Duration::ZERO).await?;
@@ -75,8 +78,14 @@ async fn gaps(log: &dyn wingbeat_log::Log, pack: &Pack, format: Format) -> Resul
                 Value::String(text) => table::plain(text),
                 other => other.to_string(),
             };
-            let mut row = vec![stored.time.to_string(), text("host")];
-            row.extend(["from_time", "to_time", "reason"].map(text));
+            let mut row = vec![stored.time.to_string(), text("host"), text("did")];
+            // Between two times of the host, or two revisions of the account.
+            let ends = match gap.get("did") {
+                None => ["from_time", "to_time"],
+                Some(_) => ["from_rev", "to_rev"],
+            };
+            row.extend(ends.map(text));
+            row.push(text("reason"));
             rows.push(row);
         }
     }
