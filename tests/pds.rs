@@ -149,9 +149,10 @@ fn free_ports() -> [u16; 2] {
     listeners.map(|listener| listener.local_addr().unwrap().port())
 }
 
-fn ingest(home: &Home, pds: &Pds) -> Running {
+fn ingest(home: &Home, pds: &Pds, more: &[&str]) -> Running {
     let source = format!("relay:ws://{}", pds.address);
-    let arguments = ["--source", &source, "--set", "source.network.retry_max=200ms"];
+    let mut arguments = vec!["--source", &source, "--set", "source.network.retry_max=200ms"];
+    arguments.extend(more);
     home.ingest(&arguments, &[])
 }
 
@@ -199,7 +200,7 @@ fn begin(home: &Home, pds: &Pds) {
 fn what_people_do_on_a_real_pds_is_in_the_streams_once() {
     let (home, data, ports) = (Home::new(), Home::new(), free_ports());
     let Some(pds) = Pds::start(data.path(), ports) else { return };
-    let mut service = ingest(&home, &pds);
+    let mut service = ingest(&home, &pds, &[]);
 
     begin(&home, &pds);
     let (posts_before, events_before) = streams(&home);
@@ -226,7 +227,7 @@ fn what_people_do_on_a_real_pds_is_in_the_streams_once() {
     pds.post(&alice, "written while nobody listened");
     pds.stop();
     let pds = Pds::start(data.path(), ports).unwrap();
-    let service = ingest(&home, &pds);
+    let service = ingest(&home, &pds, &[]);
     let last = pds.post(&alice, "written after the restart");
     pds.delete(&alice, &last);
     pds.post(&alice, "and this is the end");
@@ -274,4 +275,29 @@ fn what_people_do_on_a_real_pds_is_in_the_streams_once() {
     });
     assert_eq!(events.collect::<Vec<_>>(), expected);
     assert!(home.run(&["streams", "gaps"]).ok().stdout.starts_with("No gaps"));
+}
+
+#[test]
+fn what_a_real_pds_has_signed_is_verified() {
+    let (home, data, ports) = (Home::new(), Home::new(), free_ports());
+    let Some(pds) = Pds::start(data.path(), ports) else { return };
+    let directory = format!("source.network.plc_directory=http://127.0.0.1:{}", ports[1]);
+    let service = ingest(&home, &pds, &["--verify", "full", "--set", &directory]);
+    begin(&home, &pds);
+    let before = streams(&home).0.len();
+    let alice = pds.account("alice");
+    let keys: Vec<String> =
+        (0..20).map(|number| pds.post(&alice, &format!("post number {number}"))).collect();
+    pds.edit(&alice, &keys[3], "post number 3, mended");
+    pds.delete(&alice, &keys[4]);
+    pds.call("com.atproto.identity.updateHandle", &alice.token, &json!({"handle": "alicia.test"}));
+    pds.post(&alice, "and this is the end");
+    wait_for_post(&home, "and this is the end");
+    let counters = service.get("/health/detailed")["counters"].clone();
+    service.signal("TERM");
+    assert_eq!(service.wait().code, Some(0));
+    assert_eq!(streams(&home).0.len(), before + 21);
+    assert!(counters["verified"].as_u64() >= Some(23), "{counters}");
+    assert_eq!((&counters["refused"], &counters["desyncs"]), (&json!(0), &json!(0)));
+    home.run(&["audit"]).ok();
 }
