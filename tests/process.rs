@@ -5,7 +5,7 @@
 mod support;
 
 use serde_json::{Value, json};
-use support::{Home, Ran};
+use support::{Home, Ran, Running};
 
 const POSTS: [&str; 6] = [
     r#"{"uri":"at://a/1","cid":"c1","author":"did:plc:a","text":"What a wonderful morning, I love this music!","created_at":"2026-01-02T03:04:05Z"}"#,
@@ -129,5 +129,27 @@ fn each_profile_has_the_names_of_the_service_that_it_replaces() {
         );
         assert_eq!((&payload[absent], &payload["processor"]), (&Value::Null, &json!(name)));
         home.run(&["audit", "--profile", profile]).ok();
+    }
+}
+
+#[test]
+fn the_dashboard_alone_shows_what_another_process_writes() {
+    let home = home();
+    // Nothing was processed yet: the stream is made.
+    let early = Running::start(home.command(&["web", "--port", "0"]));
+    assert_eq!(early.get("/ready")["ready"], true);
+    early.signal("TERM");
+    assert_eq!(early.wait().code, Some(0));
+    let service = home.process(&[], &[("SENTIMENT_CONFIDENCE_THRESHOLD", "0")]);
+    let web = Running::start(home.command(&["web", "--port", "0"]));
+    let history = web.wait_for("/api/history", |history| {
+        let moods = history["buckets"].as_array().unwrap().iter();
+        moods.map(|bucket| bucket["positive"].as_u64().unwrap()).sum::<u64>() == 2
+    });
+    assert_eq!(history["bucket_s"], 5);
+    assert_eq!(web.get("/api/status")["source"]["kind"], "log");
+    for running in [web, service] {
+        running.signal("TERM");
+        assert_eq!(running.wait().code, Some(0));
     }
 }

@@ -56,6 +56,7 @@ pub struct WebSettings {
     #[schemars(with = "String")]
     pub host: IpAddr,
     /// The port to listen on; 0 picks a free one.
+    #[schemars(extend("x-env" = ["PORT"]))]
     pub port: u16,
     /// At most this many browsers watch at the same time.
     pub clients_max: usize,

@@ -80,6 +80,8 @@ pub(crate) enum Command {
     Ingest(Ingest),
     /// Enrich posts of the log, as a service with health and metrics
     Process(Process),
+    /// The dashboard alone, over a log that others write to
+    Web(Web),
     /// Enrich JSON lines from standard input or a file to standard output
     Enrich(Enrich),
     /// Publish made-up posts into the log, or write them to standard output
@@ -260,6 +262,30 @@ pub(crate) struct Process {
     /// How the summary at the end is printed
     #[arg(long, value_enum, default_value_t)]
     pub(crate) format: Format,
+}
+
+/// `web`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+It stands in the place of bsky-sentiment-web, and takes its environment: OUTPUT_STREAM,
+OUTPUT_SUBJECT, PORT.
+
+Examples:
+  wingbeat web
+  wingbeat web --profile sentiment --port 3001")]
+pub(crate) struct Web {
+    /// Whose output is shown
+    #[arg(long, value_enum, default_value_t, env = "PIPELINE_PROFILE")]
+    pub(crate) profile: Profile,
+    /// The dashboard's address [default: 127.0.0.1]
+    #[arg(long, value_name = "IP")]
+    pub(crate) host: Option<IpAddr>,
+    /// The dashboard's port; 0 picks a free one [default: 3000]
+    #[arg(long, value_name = "PORT")]
+    pub(crate) port: Option<u16>,
+    /// Stop after this long
+    #[arg(long = "for", value_name = "DURATION")]
+    pub(crate) duration: Option<Span>,
 }
 
 /// Which of the replaced stream processors `process` is.

@@ -42,6 +42,7 @@ fn run(cli: &Cli) -> Result<(), Failure> {
         Command::Eval(args) => block_on(commands::eval::run(args)),
         Command::Up(args) => block_on(commands::up::run(&cli.global, args)),
         Command::Ingest(args) => block_on(commands::ingest::run(&cli.global, args)),
+        Command::Web(args) => block_on(commands::web::run(&cli.global, args)),
         Command::Process(args) => block_on(commands::process::run(&cli.global, args)),
         Command::SimulateNetwork(args) => {
             block_on(commands::simulate_network::run(&cli.global, args))

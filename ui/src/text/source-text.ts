@@ -16,6 +16,7 @@ const NAMES: Readonly<Record<string, string>> = {
   jetstream1: 'Bluesky\u2019s Jetstream',
   simulator: 'the built-in generator',
   file: 'a file',
+  log: 'the log',
 };
 
 const SIMULATED = 'These are made up by the built-in generator, not from Bluesky.';

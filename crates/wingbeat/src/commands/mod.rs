@@ -13,6 +13,7 @@ pub(crate) mod process;
 pub(crate) mod simulate_network;
 pub(crate) mod streams;
 pub(crate) mod up;
+pub(crate) mod web;
 
 use std::{io::Write as _, sync::Arc};
 

@@ -199,7 +199,7 @@ async fn run_on(
         let (hub, stop) = (Arc::clone(&hub), web_stop.clone());
         async move { hub.run(stop).await }
     });
-    let serving = server.serve(hub, config.log.url.clone(), || true, web_stop.clone());
+    let serving = server.serve(hub, config.log_url()?.to_string(), || true, web_stop.clone());
     let serving = tokio::spawn(serving);
     let live = Live::start(&books, address);
     let result = running.run(ingest, flows).await;
@@ -271,7 +271,7 @@ async fn open_flows(pool: &Pool, pack: &Pack, log: &Arc<dyn Log>) -> Result<Vec<
     Ok(flows)
 }
 
-fn streams_shown(pack: &Pack) -> Result<Streams, Failure> {
+pub(crate) fn streams_shown(pack: &Pack) -> Result<Streams, Failure> {
     // `Pack::check` has seen to it that the flow is there.
     let shown = pack.flows.get(&pack.pack.shows).ok_or_else(|| {
         Failure::Config(format!("`pack.shows`: there is no flow `{}`", pack.pack.shows))
