@@ -256,7 +256,7 @@ impl Settler {
     async fn wait_for_flows(&self) -> Result<(), FlowError> {
         loop {
             let consumers = self.log.consumers(&self.stream).await?;
-            let behind = consumers.iter().map(|c| c.pending + c.unsettled.len() as u64).max();
+            let behind = consumers.iter().map(|c| c.pending + c.unsettled_count).max();
             if behind.unwrap_or(0) <= self.spec.backlog_max {
                 return Ok(());
             }

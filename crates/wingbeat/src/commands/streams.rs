@@ -117,7 +117,7 @@ fn consumer_json(info: &ConsumerInfo) -> Value {
         "name": info.config.name,
         "ack_floor": info.ack_floor,
         "delivered": info.delivered,
-        "unsettled": info.unsettled.len(),
+        "unsettled": info.unsettled_count,
         "pending": info.pending,
         "missed": info.missed,
     })
@@ -163,7 +163,7 @@ fn show(info: &StreamInfo, consumers: &[ConsumerInfo], format: Format) -> Result
             "consumer",
             consumer.config.name,
             number(consumer.ack_floor),
-            number(consumer.unsettled.len() as u64),
+            number(consumer.unsettled_count),
             number(consumer.pending),
         ))?;
         for missed in &consumer.missed {

@@ -396,7 +396,7 @@ impl Running {
                 let mut left = 0;
                 for consumer in &self.consumers {
                     let info = consumer.info().await?;
-                    left += info.pending + info.unsettled.len() as u64;
+                    left += info.pending + info.unsettled_count;
                 }
                 if left == 0 {
                     return Ok::<_, Failure>(());
