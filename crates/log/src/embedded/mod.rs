@@ -33,8 +33,8 @@ use crate::{
     LogError,
     check::{check_name, check_record, check_stream},
     contract::{
-        Bucket, Consumer, ConsumerConfig, ConsumerInfo, Log, PubAck, RECORD_BYTES_MAX, Reader, Start, Stored,
-        StreamConfig, StreamInfo,
+        Bucket, Consumer, ConsumerConfig, ConsumerInfo, Log, PubAck, RECORD_BYTES_MAX, Reader,
+        Start, Stored, StreamConfig, StreamInfo,
     },
 };
 

@@ -134,7 +134,10 @@ impl Connection {
             }
             if Instant::now() >= deadline {
                 let message = "no server is connected; trying to connect again".to_owned();
-                return Err(LogError::Unavailable { what: "the log can't be reached".to_owned(), message });
+                return Err(LogError::Unavailable {
+                    what: "the log can't be reached".to_owned(),
+                    message,
+                });
             }
             tokio::time::sleep_until(deadline.min(Instant::now() + STATE_POLL)).await;
         }
@@ -230,7 +233,9 @@ async fn options(
         .request_timeout(Some(ANSWER_WAIT))
         .subscription_capacity(SUBSCRIPTION_MESSAGES_MAX)
         .ping_interval(Duration::from_secs(10))
-        .reconnect_delay_callback(|attempts| if attempts <= 1 { Duration::ZERO } else { pause(attempts) })
+        .reconnect_delay_callback(
+            |attempts| if attempts <= 1 { Duration::ZERO } else { pause(attempts) },
+        )
         .event_callback(move |event| {
             note(&event, &servers, &losses, &violations);
             std::future::ready(())

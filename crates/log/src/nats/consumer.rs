@@ -114,7 +114,9 @@ fn consumer_config(config: &Config, name: &str) -> ConsumerConfig {
         "by_start_sequence" => {
             Start::Sequence(config.get("opt_start_seq").and_then(Value::as_u64).unwrap_or(0))
         }
-        "by_start_time" => text(config, "opt_start_time").parse::<Time>().map_or(Start::First, Start::Time),
+        "by_start_time" => {
+            text(config, "opt_start_time").parse::<Time>().map_or(Start::First, Start::Time)
+        }
         _ => Start::First,
     };
     ConsumerConfig {
@@ -124,7 +126,9 @@ fn consumer_config(config: &Config, name: &str) -> ConsumerConfig {
         ack_wait: Duration::from_nanos(
             number("ack_wait").and_then(|nanos| u64::try_from(nanos).ok()).unwrap_or(0),
         ),
-        deliver_max: number("max_deliver").and_then(|max| u32::try_from(max).ok()).filter(|max| *max > 0),
+        deliver_max: number("max_deliver")
+            .and_then(|max| u32::try_from(max).ok())
+            .filter(|max| *max > 0),
         ack_pending_max: number("max_ack_pending")
             .and_then(|max| u32::try_from(max).ok())
             .unwrap_or(u32::MAX),
@@ -162,7 +166,7 @@ impl NatsConsumer {
         filters: Filters,
         answer: &ConsumerAnswer,
     ) -> Result<Self, LogError> {
-        let puller = tokio::sync::Mutex::new(Puller::new(Arc::clone(&connection)).await?);
+        let puller = tokio::sync::Mutex::new(Puller::new(Arc::clone(&connection), true).await?);
         let has_filters = !config.filters.is_empty();
         let place = answer.delivered.stream_seq;
         let missed = Missed::new(stream, &config.name, place, has_filters);
@@ -229,9 +233,10 @@ impl NatsConsumer {
         self.connection.wait_up(Instant::now() + ANSWER_WAIT).await?;
         let client = self.connection.client();
         for (reply, payload) in acks {
-            client.publish(reply, payload).await.map_err(|error| {
-                LogError::unavailable("can't acknowledge", chain(&error))
-            })?;
+            client
+                .publish(reply, payload)
+                .await
+                .map_err(|error| LogError::unavailable("can't acknowledge", chain(&error)))?;
         }
         let answer = self.connection.request("can't acknowledge", last_reply, last_payload).await;
         if let Err(error @ LogError::Unavailable { .. }) = answer {

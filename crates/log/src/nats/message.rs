@@ -11,7 +11,8 @@ use crate::{LogError, Stored};
 pub(super) fn header_map(headers: &Headers) -> Result<Option<HeaderMap>, LogError> {
     let mut map = HeaderMap::new();
     for (name, value) in headers.iter() {
-        let refused = || LogError::Invalid(format!("NATS takes no header like {name:?}: {value:?}"));
+        let refused =
+            || LogError::Invalid(format!("NATS takes no header like {name:?}: {value:?}"));
         let name: HeaderName = name.parse().map_err(|_| refused())?;
         let value: HeaderValue = value.parse().map_err(|_| refused())?;
         map.append(name, value);

@@ -328,7 +328,8 @@ impl Log for NatsLog {
             let noted = self.differences.lock().unwrap_or_else(PoisonError::into_inner);
             noted.values().cloned().collect()
         };
-        warnings.extend(self.connection.stream_answers().await?.iter().filter_map(stream::durability));
+        warnings
+            .extend(self.connection.stream_answers().await?.iter().filter_map(stream::durability));
         Ok(warnings)
     }
 

@@ -153,7 +153,8 @@ impl Publisher {
             call.next += 1;
             let record = &call.records[at];
             let headers = match check_record(record, RECORD_BYTES_MAX, "")
-                .and_then(|()| header_map(&record.headers)) {
+                .and_then(|()| header_map(&record.headers))
+            {
                 Ok(headers) => headers,
                 Err(error) => {
                     call.answers[at] = Some(Err(error));
@@ -222,7 +223,15 @@ impl Publisher {
 impl Call {
     fn new(records: Vec<Record>) -> Self {
         let answers = records.iter().map(|_| None).collect();
-        Self { records, answers, untaken: Vec::new(), waiting: 0, waiting_bytes: 0, next: 0, stream: None }
+        Self {
+            records,
+            answers,
+            untaken: Vec::new(),
+            waiting: 0,
+            waiting_bytes: 0,
+            next: 0,
+            stream: None,
+        }
     }
 
     fn has_room(&self) -> bool {

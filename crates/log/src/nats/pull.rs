@@ -3,9 +3,9 @@
 //! All requests of one puller are answered on one subscription, and what has come is kept in a
 //! buffer: whoever gives a pull up in the middle finds the deliveries with the next one.
 //!
-//! A pull first asks for what is there (`no_wait`). Only when nothing is, it asks for a single
-//! message and waits; then again for what has come with it. So nothing is delivered that nobody
-//! waits for, and a full batch costs one round trip.
+//! A request carries `no_wait` and an end of its time: the server sends what is there, or waits
+//! until then for something to come, sends that, and says that it is done. So a batch costs one
+//! round trip, and nothing is delivered that nobody waits for.
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
@@ -44,6 +44,9 @@ impl From<LogError> for PullError {
     }
 }
 
+/// See [`Puller::new`].
+const PENDING_WAIT_MIN: Duration = Duration::from_millis(10);
+
 /// How one request ended.
 enum End {
     /// All has come that the server wanted to send.
@@ -62,17 +65,23 @@ pub(super) struct Puller {
     /// The number of the last request; a status that comes late names an older one.
     number: u64,
     buffer: VecDeque<Message>,
+    /// The shortest time that a request is given.
+    wait_min: Duration,
 }
 
 impl Puller {
-    pub(super) async fn new(connection: Arc<Connection>) -> Result<Self, LogError> {
+    /// `has_acks`: whether deliveries are acknowledged.
+    pub(super) async fn new(connection: Arc<Connection>, has_acks: bool) -> Result<Self, LogError> {
         let inbox = connection.client().new_inbox();
         let subscriber = connection
             .client()
             .subscribe(format!("{inbox}.*"))
             .await
             .map_err(|error| LogError::unavailable("can't subscribe", chain(&error)))?;
-        Ok(Self { connection, subscriber, inbox, number: 0, buffer: VecDeque::new() })
+        // A server says nothing at all while too many deliveries are unsettled, only when the time
+        // is over; a request without an end would wait for ever.
+        let wait_min = if has_acks { PENDING_WAIT_MIN } else { Duration::ZERO };
+        Ok(Self { connection, subscriber, inbox, number: 0, buffer: VecDeque::new(), wait_min })
     }
 
     /// Up to `max` deliveries; waits until the deadline for the first. Empty when none came: then
@@ -107,50 +116,34 @@ impl Puller {
         deadline: Instant,
     ) -> Result<(), PullError> {
         loop {
-            let end = self.request(subject, max, BATCH_BYTES_MAX, None).await?;
-            if !self.buffer.is_empty() {
-                return Ok(());
-            }
-            match end {
-                End::Broken => continue,
-                End::TooLarge => {
-                    self.request(subject, 1, NO_LIMIT, None).await?;
-                    if !self.buffer.is_empty() {
-                        return Ok(());
-                    }
+            let end = self.request(subject, max, BATCH_BYTES_MAX, deadline).await?;
+            let is_broken = match end {
+                End::Broken => true,
+                End::TooLarge if self.buffer.is_empty() => {
+                    matches!(self.request(subject, 1, NO_LIMIT, deadline).await?, End::Broken)
                 }
-                End::Complete => {}
-            }
-            if Instant::now() >= deadline {
-                return Ok(());
-            }
-            self.request(subject, 1, NO_LIMIT, Some(deadline)).await?;
-            if !self.buffer.is_empty() {
-                if max > 1 {
-                    self.request(subject, max - 1, BATCH_BYTES_MAX, None).await?;
-                }
-                return Ok(());
-            }
-            if Instant::now() >= deadline {
+                End::TooLarge | End::Complete => false,
+            };
+            if !self.buffer.is_empty() || (!is_broken && Instant::now() >= deadline) {
                 return Ok(());
             }
         }
     }
 
-    /// Asks once and takes in what comes. With a deadline the server waits until then.
+    /// Asks once and takes in what comes.
     async fn request(
         &mut self,
         subject: &str,
         batch: usize,
         bytes_max: usize,
-        deadline: Option<Instant>,
+        deadline: Instant,
     ) -> Result<End, PullError> {
-        let now = Instant::now();
-        self.connection.wait_up(deadline.unwrap_or(now).max(now + ANSWER_WAIT)).await?;
+        let patience = deadline.max(Instant::now()) + ANSWER_WAIT;
+        self.connection.wait_up(patience).await?;
         let mut losses = self.connection.losses();
         let mut violations = self.connection.violations();
         self.send(subject, batch, bytes_max, deadline).await?;
-        let until = deadline.unwrap_or(now).max(now) + ANSWER_WAIT;
+        let patience = deadline.max(Instant::now()) + ANSWER_WAIT;
         let wanted = self.buffer.len() + batch;
         while self.buffer.len() < wanted {
             let message = tokio::select! {
@@ -162,11 +155,8 @@ impl Puller {
                     let message = message.to_string();
                     return Err(LogError::Denied { what, message }.into());
                 }
-                () = tokio::time::sleep_until(until) => {
-                    if self.buffer.is_empty() && deadline.is_none() {
-                        return Err(LogError::unavailable("can't fetch", "no answer comes").into());
-                    }
-                    return Ok(End::Complete);
+                () = tokio::time::sleep_until(patience) => {
+                    return Err(LogError::unavailable("can't fetch", "no answer comes").into());
                 }
             };
             if let Some(end) = self.take_in(message).await? {
@@ -181,16 +171,13 @@ impl Puller {
         subject: &str,
         batch: usize,
         bytes_max: usize,
-        deadline: Option<Instant>,
+        deadline: Instant,
     ) -> Result<(), LogError> {
         self.number += 1;
-        let mut request = json!({ "batch": batch });
-        match deadline {
-            None => request["no_wait"] = json!(true),
-            Some(deadline) => {
-                let wait = deadline.saturating_duration_since(Instant::now());
-                request["expires"] = json!(nanos(wait.max(Duration::from_millis(1))));
-            }
+        let mut request = json!({ "batch": batch, "no_wait": true });
+        let wait = deadline.saturating_duration_since(Instant::now()).max(self.wait_min);
+        if !wait.is_zero() {
+            request["expires"] = json!(nanos(wait));
         }
         if bytes_max != NO_LIMIT {
             request["max_bytes"] = json!(bytes_max);
@@ -219,9 +206,10 @@ impl Puller {
             409 if description.contains("MaxBytes") => Ok(Some(End::TooLarge)),
             409 if description.contains("Batch Completed") => Ok(Some(End::Complete)),
             409 if description.contains("Consumer Deleted") => Err(PullError::Gone),
-            409 if description.contains("Exceeded MaxRequest") => {
-                Err(LogError::Invalid(format!("can't fetch: the consumer's settings don't allow it: {description}")).into())
-            }
+            409 if description.contains("Exceeded MaxRequest") => Err(LogError::Invalid(format!(
+                "can't fetch: the consumer's settings don't allow it: {description}"
+            ))
+            .into()),
             503 => Err(PullError::Gone),
             100 => Ok(None),
             _ => {

@@ -112,7 +112,7 @@ impl NatsReader {
         deadline: Instant,
     ) -> Result<Option<Vec<Stored>>, LogError> {
         if self.puller.is_none() {
-            self.puller = Some(Puller::new(Arc::clone(&self.connection)).await?);
+            self.puller = Some(Puller::new(Arc::clone(&self.connection), false).await?);
         }
         let (stream, name) = (self.stream.clone(), self.consumer().await?.name.clone());
         let puller = self.puller.as_mut().ok_or(LogError::Closed)?;

@@ -38,7 +38,8 @@ pub(super) fn client_config(url: &NatsUrl) -> Result<ClientConfig, LogError> {
     match &url.client {
         None => Ok(builder.with_no_client_auth()),
         Some((certificate, key_path)) => {
-            let key = PrivateKeyDer::from_pem_file(key_path).map_err(|error| bad(key_path, &error))?;
+            let key =
+                PrivateKeyDer::from_pem_file(key_path).map_err(|error| bad(key_path, &error))?;
             builder
                 .with_client_auth_cert(certificates(certificate)?, key)
                 .map_err(|error| bad(certificate, &error))
@@ -56,5 +57,8 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, LogError> {
 }
 
 fn bad(path: &Path, problem: &dyn std::fmt::Display) -> LogError {
-    LogError::Invalid(format!("can't use the certificates or the key in {}: {problem}", path.display()))
+    LogError::Invalid(format!(
+        "can't use the certificates or the key in {}: {problem}",
+        path.display()
+    ))
 }

@@ -7,7 +7,8 @@ use url::{Url, form_urlencoded};
 use crate::LogError;
 
 /// How the URL is written.
-const FORM: &str = "nats://[USER:PASSWORD@ or TOKEN@]HOST:PORT[,HOST:PORT...][?PARAMETER=VALUE&...]";
+const FORM: &str =
+    "nats://[USER:PASSWORD@ or TOKEN@]HOST:PORT[,HOST:PORT...][?PARAMETER=VALUE&...]";
 /// What may stand behind the question mark.
 const PARAMETERS: [&str; 10] =
     ["domain", "prefix", "creds", "nkey", "ca", "cert", "key", "replicas", "name", "existing"];
@@ -51,7 +52,10 @@ pub enum Existing {
 #[derive(Clone, PartialEq, Eq)]
 pub(super) enum Login {
     Nobody,
-    Password { user: String, password: String },
+    Password {
+        user: String,
+        password: String,
+    },
     Token(String),
     /// A file of credentials: a JWT and its key.
     Credentials(PathBuf),

@@ -64,9 +64,8 @@ impl Server {
         let binary = version.binary()?;
         let directory = tempfile::tempdir().unwrap();
         let store = directory.path().join("store");
-        let config = format!(
-            "listen: 127.0.0.1:{port}\njetstream {{ store_dir: {store:?} }}\n{extra}\n"
-        );
+        let config =
+            format!("listen: 127.0.0.1:{port}\njetstream {{ store_dir: {store:?} }}\n{extra}\n");
         std::fs::write(directory.path().join("server.conf"), config).unwrap();
         let mut server = Self { binary, port, directory, child: None, login: String::new() };
         server.run().await;
