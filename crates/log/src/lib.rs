@@ -12,6 +12,7 @@ pub mod crashpoint;
 mod embedded;
 mod error;
 mod nats;
+mod patience;
 mod url;
 
 pub use contract::{
@@ -21,4 +22,5 @@ pub use contract::{
 pub use embedded::EmbeddedLog;
 pub use error::{Hint, LogError};
 pub use nats::{Existing, NatsLog, NatsUrl};
+pub use patience::patiently;
 pub use url::{Access, LogUrl};

@@ -2,10 +2,13 @@
 
 use std::{fmt, path::PathBuf, str::FromStr, sync::Arc};
 
+use serde::{Deserialize, Serialize};
+
 use crate::{EmbeddedLog, Log, LogError, NatsLog, NatsUrl};
 
 /// Which log: `embedded:DIR` or `nats://HOST:PORT`. Its text never holds a secret.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub enum LogUrl {
     /// The embedded log in a directory.
     Embedded(PathBuf),
@@ -61,6 +64,21 @@ impl FromStr for LogUrl {
             Some((scheme, _)) => refused(&format!("is of an unknown kind `{scheme}`")),
             None => refused("is no log URL"),
         }
+    }
+}
+
+impl TryFrom<String> for LogUrl {
+    type Error = LogError;
+
+    fn try_from(text: String) -> Result<Self, LogError> {
+        text.parse()
+    }
+}
+
+impl From<LogUrl> for String {
+    /// Without secrets.
+    fn from(url: LogUrl) -> Self {
+        url.to_string()
     }
 }
 

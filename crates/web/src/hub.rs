@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use wingbeat_flow::Books;
-use wingbeat_log::{Log, LogError, Reader, Start, Stored};
+use wingbeat_log::{Log, LogError, Reader, Start, Stored, patiently};
 use wingbeat_record::{SubjectFilter, Time};
 
 use crate::{
@@ -170,7 +170,7 @@ impl Hub {
     async fn read_posts(&self) -> Result<(), LogError> {
         let mut reader = self.reader.lock().await;
         loop {
-            let records = reader.next(READ_MAX, READ_WAIT).await?;
+            let records = patiently(async || reader.next(READ_MAX, READ_WAIT).await).await?;
             if records.is_empty() {
                 continue;
             }
@@ -189,7 +189,7 @@ impl Hub {
         let (stream, filter) = &self.streams.deletions;
         let mut reader = self.log.read(stream, Start::New, std::slice::from_ref(filter)).await?;
         loop {
-            for stored in reader.next(READ_MAX, READ_WAIT).await? {
+            for stored in patiently(async || reader.next(READ_MAX, READ_WAIT).await).await? {
                 let Ok(deleted) = serde_json::from_slice::<Deleted>(&stored.record.payload) else {
                     continue;
                 };

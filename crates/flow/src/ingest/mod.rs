@@ -11,7 +11,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::{sync::watch, time::Instant};
 use tokio_util::sync::CancellationToken;
-use wingbeat_log::{Log, PubAck};
+use wingbeat_log::{Log, PubAck, patiently};
 use wingbeat_record::{DeadCause, MessageId, Outcome, Reason, Record, Subject, Time, name};
 use wingbeat_source::{Connection, Content, Item, Place, Source};
 use wingbeat_stage::Verdict;
@@ -255,7 +255,7 @@ impl Settler {
     /// Back-pressure: waits while the flows are far behind.
     async fn wait_for_flows(&self) -> Result<(), FlowError> {
         loop {
-            let consumers = self.log.consumers(&self.stream).await?;
+            let consumers = patiently(async || self.log.consumers(&self.stream).await).await?;
             let behind = consumers.iter().map(|c| c.pending + c.unsettled_count).max();
             if behind.unwrap_or(0) <= self.spec.backlog_max {
                 return Ok(());
@@ -436,13 +436,14 @@ impl Settler {
     ) -> Result<Record, FlowError> {
         let origin = format!("{}/{position}", self.cursor.saved.source);
         let death = Death { flow: NAME, origin, deliveries: 1, cause, cut_from };
-        Ok(dead::write(&self.spec.dead, original, &death)?)
+        Ok(dead::write(&self.spec.dead, original, &death, self.log.record_bytes_max())?)
     }
 
     /// Whether the record that is there already is this very item: published in vain a moment
     /// ago, or by a run that ended before it booked it.
     async fn is_same(&mut self, record: &Record, ack: &PubAck) -> Result<bool, FlowError> {
-        let Some(there) = self.log.get(&ack.stream, ack.sequence).await? else {
+        let there = patiently(async || self.log.get(&ack.stream, ack.sequence).await).await?;
+        let Some(there) = there else {
             return Ok(true);
         };
         let there = &there.record.headers;

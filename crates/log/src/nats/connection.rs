@@ -24,7 +24,7 @@ use tokio::{
 
 use super::{
     tls,
-    url::{Login, NatsUrl},
+    url::{Login, NatsUrl, PREFIX},
 };
 use crate::LogError;
 
@@ -103,7 +103,7 @@ impl Connection {
 
     /// Where a bucket's records are published to.
     pub(super) fn bucket_subject(&self, subject: &str) -> String {
-        if self.prefix == "$JS.API" { subject.to_owned() } else { self.api(subject) }
+        if self.prefix == PREFIX { subject.to_owned() } else { self.api(subject) }
     }
 
     pub(super) fn losses(&self) -> watch::Receiver<u64> {

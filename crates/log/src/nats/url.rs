@@ -14,6 +14,10 @@ const PARAMETERS: [&str; 10] =
     ["domain", "prefix", "creds", "nkey", "ca", "cert", "key", "replicas", "name", "existing"];
 /// The port of a server where none is named.
 const PORT: u16 = 4222;
+/// Where JetStream's requests go by default.
+pub(super) const PREFIX: &str = "$JS.API";
+/// What the connection is called by default.
+const NAME: &str = "wingbeat";
 /// JetStream keeps at most so many copies.
 const REPLICAS_MAX: usize = 5;
 
@@ -95,9 +99,9 @@ impl FromStr for NatsUrl {
             login: user_info.map_or(Login::Nobody, login),
             ca: None,
             client: None,
-            prefix: "$JS.API".to_owned(),
+            prefix: PREFIX.to_owned(),
             replicas: None,
-            name: "wingbeat".to_owned(),
+            name: NAME.to_owned(),
             existing: Existing::Keep,
         };
         url.set_parameters(&query)?;
@@ -154,6 +158,34 @@ impl NatsUrl {
     }
 }
 
+impl NatsUrl {
+    /// The parameters that are set. None is a secret; files may hold one.
+    fn parameters(&self) -> Vec<(&'static str, String)> {
+        let path = |path: &PathBuf| path.display().to_string();
+        let mut set = Vec::new();
+        if self.prefix != PREFIX {
+            set.push(("prefix", self.prefix.clone()));
+        }
+        match &self.login {
+            Login::Credentials(file) => set.push(("creds", path(file))),
+            Login::Nkey(file) => set.push(("nkey", path(file))),
+            Login::Nobody | Login::Password { .. } | Login::Token(_) => {}
+        }
+        set.extend(self.ca.as_ref().map(|file| ("ca", path(file))));
+        if let Some((cert, key)) = &self.client {
+            set.extend([("cert", path(cert)), ("key", path(key))]);
+        }
+        set.extend(self.replicas.map(|replicas| ("replicas", replicas.to_string())));
+        if self.name != NAME {
+            set.push(("name", self.name.clone()));
+        }
+        if self.existing == Existing::Change {
+            set.push(("existing", "change".to_owned()));
+        }
+        set
+    }
+}
+
 /// `host:port` of one server.
 fn server(text: &str) -> Result<String, LogError> {
     let bad = || refused(format_args!("names a server {text:?}, which is no HOST or HOST:PORT"));
@@ -189,7 +221,15 @@ impl fmt::Display for NatsUrl {
             Login::Nobody | Login::Credentials(_) | Login::Nkey(_) => "",
         };
         let scheme = if self.is_tls { "tls" } else { "nats" };
-        write!(f, "{scheme}://{login}{}", self.servers.join(","))
+        write!(f, "{scheme}://{login}{}", self.servers.join(","))?;
+        let mut query = form_urlencoded::Serializer::new(String::new());
+        for (name, value) in self.parameters() {
+            query.append_pair(name, &value);
+        }
+        match query.finish() {
+            none if none.is_empty() => Ok(()),
+            query => write!(f, "?{query}"),
+        }
     }
 }
 
@@ -217,6 +257,8 @@ mod tests {
         assert_eq!((full.prefix.as_str(), full.is_tls), ("$JS.hub.API", true));
         assert_eq!((full.replicas, full.existing), (Some(3), Existing::Change));
         assert_eq!(full.ca, Some("ca.pem".into()));
+        assert_eq!(url(&full.to_string()), full);
+        assert_eq!(url(&plain.to_string()), plain);
     }
 
     #[test]
