@@ -2,6 +2,9 @@
 //! `make nats` fetches them.
 #![expect(clippy::unwrap_used, clippy::print_stderr, reason = "tests")]
 
+mod cluster;
+mod faults;
+mod login;
 mod server;
 
 use std::sync::Arc;
