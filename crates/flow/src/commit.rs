@@ -82,7 +82,7 @@ impl Committer {
         }
         let ledger = self.publish_voucher(&voucher).await?;
         let acks: Vec<_> = endings.iter().map(|e| (e.work.token, Settle::Ack)).collect();
-        patiently(async || self.consumer.settle(&acks).await).await?;
+        patiently(|| self.consumer.settle(&acks)).await?;
         let settled = endings.iter_mut().filter_map(|ending| {
             let ticket = ending.work.ticket.take()?;
             Some((ticket, &ending.outcome))
@@ -215,7 +215,7 @@ impl Committer {
         if matches!(ending.outcome, Outcome::Dead(_)) {
             return Ok(true);
         }
-        let there = patiently(async || self.log.get(&ack.stream, ack.sequence).await).await?;
+        let there = patiently(|| self.log.get(&ack.stream, ack.sequence)).await?;
         let input = self.origin(&ending.work);
         // What has expired or was deleted since can't be compared; a replay is the likelier case.
         Ok(there.is_none_or(|stored| stored.record.headers.get(name::INPUT) == Some(&input)))

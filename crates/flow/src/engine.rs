@@ -203,7 +203,7 @@ impl Shared<'_> {
     /// A batch: waits for a first record, then a little for more. Dropping it loses nothing: what
     /// was fetched is not held yet and comes again.
     async fn gather(&self) -> Result<Vec<Delivery>, FlowError> {
-        let fetch = |max, wait| patiently(async move || self.consumer.fetch(max, wait).await);
+        let fetch = |max, wait| patiently(move || self.consumer.fetch(max, wait));
         let mut deliveries = fetch(self.spec.batch, FETCH_WAIT).await?;
         let deadline = Instant::now() + self.spec.batch_wait.0;
         while !deliveries.is_empty() && deliveries.len() < self.spec.batch {
@@ -320,7 +320,7 @@ impl Shared<'_> {
             tokio::time::sleep(every).await;
             let tokens: Vec<_> =
                 lock(self.held).iter().map(|token| (*token, Settle::Progress)).collect();
-            patiently(async || self.consumer.settle(&tokens).await).await?;
+            patiently(|| self.consumer.settle(&tokens)).await?;
         }
     }
 }

@@ -111,7 +111,7 @@ impl History {
             problem: error.to_string(),
         })?;
         let json = bytes::Bytes::from(json);
-        patiently(async || self.bucket.put(&self.key, json.clone()).await).await?;
+        patiently(|| self.bucket.put(&self.key, json.clone())).await?;
         self.written = Instant::now();
         Ok(())
     }

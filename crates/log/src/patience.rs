@@ -1,6 +1,6 @@
 //! Waiting for a log that can't be reached right now.
 
-use std::time::Duration;
+use std::{pin::Pin, time::Duration};
 
 use crate::{Hint, LogError};
 
@@ -8,10 +8,11 @@ use crate::{Hint, LogError};
 const PAUSE: Duration = Duration::from_millis(50);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 
+/// One call of the log, as its traits' methods make it.
+type Call<'a, T> = Pin<Box<dyn Future<Output = Result<T, LogError>> + Send + 'a>>;
+
 /// Calls until the answer is no *transient* error. Whoever stops in the meantime drops the future.
-pub async fn patiently<T>(
-    mut call: impl AsyncFnMut() -> Result<T, LogError>,
-) -> Result<T, LogError> {
+pub async fn patiently<'a, T>(mut call: impl FnMut() -> Call<'a, T>) -> Result<T, LogError> {
     let mut pause = PAUSE;
     loop {
         match call().await {

@@ -104,7 +104,7 @@ impl Cursor {
             problem: error.to_string(),
         })?;
         let json = Bytes::from(json);
-        let update = async || self.bucket.update(&self.key, json.clone(), self.revision).await;
+        let update = || self.bucket.update(&self.key, json.clone(), self.revision);
         match patiently(update).await {
             Ok(revision) => self.revision = revision,
             Err(error @ LogError::WrongRevision { .. }) => {

@@ -255,7 +255,7 @@ impl Settler {
     /// Back-pressure: waits while the flows are far behind.
     async fn wait_for_flows(&self) -> Result<(), FlowError> {
         loop {
-            let consumers = patiently(async || self.log.consumers(&self.stream).await).await?;
+            let consumers = patiently(|| self.log.consumers(&self.stream)).await?;
             let behind = consumers.iter().map(|c| c.pending + c.unsettled_count).max();
             if behind.unwrap_or(0) <= self.spec.backlog_max {
                 return Ok(());
@@ -442,7 +442,7 @@ impl Settler {
     /// Whether the record that is there already is this very item: published in vain a moment
     /// ago, or by a run that ended before it booked it.
     async fn is_same(&mut self, record: &Record, ack: &PubAck) -> Result<bool, FlowError> {
-        let there = patiently(async || self.log.get(&ack.stream, ack.sequence).await).await?;
+        let there = patiently(|| self.log.get(&ack.stream, ack.sequence)).await?;
         let Some(there) = there else {
             return Ok(true);
         };

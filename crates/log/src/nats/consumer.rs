@@ -20,6 +20,7 @@ use super::{
     message::{DeliveryInfo, delivered},
     missed::{self, Missed},
     pull::{PullError, Puller},
+    settled::Settled,
     stream::{nanos, object, text, texts},
 };
 use crate::{
@@ -49,6 +50,7 @@ pub(super) struct NatsConsumer {
 #[derive(Default)]
 struct Held {
     by_sequence: BTreeMap<u64, HeldDelivery>,
+    settled: Settled,
 }
 
 struct HeldDelivery {
@@ -179,17 +181,22 @@ impl NatsConsumer {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    async fn check_exists(&self) -> Result<(), LogError> {
+        let (stream, name) = (&self.stream, &self.config.name);
+        match self.connection.find_consumer(stream, name).await? {
+            Some(_) => Ok(()),
+            None => Err(LogError::NoConsumer { stream: stream.clone(), consumer: name.clone() }),
+        }
+    }
+
     /// The consumer does not answer: an error where it is gone; otherwise its leader is being
     /// chosen, and after a pause it is worth another try.
-    async fn check_is_there(&self, deadline: Instant) -> Result<(), LogError> {
-        let (stream, name) = (&self.stream, &self.config.name);
-        if self.connection.find_consumer(stream, name).await?.is_none() {
-            return Err(LogError::NoConsumer { stream: stream.clone(), consumer: name.clone() });
-        }
+    async fn wait_for_leader(&self, deadline: Instant) -> Result<(), LogError> {
+        self.check_exists().await?;
         if Instant::now() >= deadline {
             return Err(LogError::unavailable(
-                format!("can't fetch from stream `{stream}`"),
-                format!("consumer `{name}` has no leader right now"),
+                format!("can't fetch from stream `{}`", self.stream),
+                format!("consumer `{}` has no leader right now", self.config.name),
             ));
         }
         tokio::time::sleep(LEADER_PAUSE).await;
@@ -208,7 +215,8 @@ impl NatsConsumer {
                 if info.deliveries == 1 {
                     self.missed.note(info.stream_sequence);
                 }
-                if !self.filters.is_wanted(&stored.record.subject) {
+                let is_wanted = self.filters.is_wanted(&stored.record.subject);
+                if !is_wanted || held.settled.contains(stored.sequence) {
                     unwanted.push(reply);
                     continue;
                 }
@@ -220,31 +228,36 @@ impl NatsConsumer {
             held.prune(&self.config);
         }
         if !unwanted.is_empty() {
-            let acks = unwanted.into_iter().map(|reply| (reply, payload(Settle::Ack))).collect();
-            self.send(acks).await?;
+            let ack = payload(Settle::Ack);
+            let acks: Vec<_> = unwanted.into_iter().map(|reply| (reply, ack.clone())).collect();
+            self.send(&acks).await?;
         }
         Ok(deliveries)
     }
 
     /// Sends acknowledgements. The last one asks for an answer: the server works on them in turn,
     /// so when it comes all have been taken in.
-    async fn send(&self, mut acks: Vec<(String, Bytes)>) -> Result<(), LogError> {
-        let Some((last_reply, last_payload)) = acks.pop() else { return Ok(()) };
+    async fn send(&self, acks: &[(String, Bytes)]) -> Result<(), LogError> {
+        let first = self.send_once(acks).await;
+        let Err(LogError::Unavailable { .. }) = first else { return first };
+        self.check_exists().await?;
+        let second = self.send_once(acks).await;
+        let Err(LogError::Unavailable { .. }) = second else { return second };
+        // A server does not answer for deliveries that it has forgotten in a crash. It delivers
+        // them again, and then they are acknowledged again.
+        self.check_exists().await
+    }
+
+    async fn send_once(&self, acks: &[(String, Bytes)]) -> Result<(), LogError> {
+        let Some(((last_reply, last_payload), acks)) = acks.split_last() else { return Ok(()) };
         self.connection.wait_up(Instant::now() + ANSWER_WAIT).await?;
         let client = self.connection.client();
         for (reply, payload) in acks {
-            client
-                .publish(reply, payload)
-                .await
-                .map_err(|error| LogError::unavailable("can't acknowledge", chain(&error)))?;
+            let sent = client.publish(reply.clone(), payload.clone()).await;
+            sent.map_err(|error| LogError::unavailable("can't acknowledge", chain(&error)))?;
         }
-        let answer = self.connection.request("can't acknowledge", last_reply, last_payload).await;
-        if let Err(error @ LogError::Unavailable { .. }) = answer {
-            // Perhaps because the consumer is gone.
-            self.check_is_there(Instant::now()).await?;
-            return Err(error);
-        }
-        answer.map(|_| ())
+        let (reply, payload) = (last_reply.clone(), last_payload.clone());
+        self.connection.request("can't acknowledge", reply, payload).await.map(|_| ())
     }
 
     /// Gives everything back that is not settled: somebody else gets it at once.
@@ -265,7 +278,8 @@ impl NatsConsumer {
         }
         replies.sort_unstable();
         let nak = payload(Settle::Nak(Duration::ZERO));
-        self.send(replies.into_iter().map(|(_, reply)| (reply, nak.clone())).collect()).await
+        let naks: Vec<_> = replies.into_iter().map(|(_, reply)| (reply, nak.clone())).collect();
+        self.send(&naks).await
     }
 }
 
@@ -298,7 +312,7 @@ impl Consumer for NatsConsumer {
                 Err(PullError::Gone) => {
                     let until =
                         *leader_deadline.get_or_insert_with(|| Instant::now() + LEADER_WAIT);
-                    self.check_is_there(until).await?;
+                    self.wait_for_leader(until).await?;
                     continue;
                 }
             };
@@ -324,13 +338,17 @@ impl Consumer for NatsConsumer {
                 delivery.touched = now;
                 acks.push((delivery.reply.clone(), payload(*settle)));
                 if *settle != Settle::Progress {
-                    done.push((token.0, delivery.reply.clone()));
+                    let is_final = matches!(settle, Settle::Ack | Settle::Term);
+                    done.push((token.0, delivery.reply.clone(), is_final));
                 }
             }
         }
-        self.send(acks).await?;
+        self.send(&acks).await?;
         let mut held = self.held();
-        for (sequence, reply) in done {
+        for (sequence, reply, is_final) in done {
+            if is_final {
+                held.settled.insert(sequence);
+            }
             // It may have been delivered again meanwhile.
             if held.by_sequence.get(&sequence).is_some_and(|delivery| delivery.reply == reply) {
                 held.by_sequence.remove(&sequence);

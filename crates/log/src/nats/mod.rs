@@ -8,6 +8,7 @@
 //! | publish.rs | records with their acknowledgements |
 //! | pull.rs, reader.rs | deliveries |
 //! | filters.rs | what the server does not filter |
+//! | settled.rs | what a crashed server may deliver again |
 //! | missed.rs | what expired before a consumer came to it |
 //! | message.rs | records as messages |
 //!
@@ -42,6 +43,7 @@ mod missed;
 mod publish;
 mod pull;
 mod reader;
+mod settled;
 mod stream;
 mod tls;
 mod url;

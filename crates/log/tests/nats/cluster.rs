@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use wingbeat_log::{Access, ConsumerConfig, Log, LogUrl, patiently};
+use wingbeat_log::{Access, ConsumerConfig, LogUrl, patiently};
 
 use super::{
     faults::{consume_all, expect_each_once, publish_all, stream},
@@ -39,10 +39,11 @@ async fn a_killed_leader_loses_and_doubles_nothing(version: Version) {
     let hosts: Vec<String> =
         servers.iter().map(|server| format!("127.0.0.1:{}", server.port)).collect();
     let url: LogUrl = format!("nats://{}?replicas=3", hosts.join(",")).parse().unwrap();
-    let log = patiently(async || url.open(Access::Write).await).await.unwrap();
-    patiently(async || log.ensure_stream(&stream("s", "s.>")).await).await.unwrap();
+    let log = patiently(|| Box::pin(url.open(Access::Write))).await.unwrap();
+    let wanted = stream("s", "s.>");
+    patiently(|| log.ensure_stream(&wanted)).await.unwrap();
     let config = ConsumerConfig { ack_wait: Duration::from_secs(5), ..ConsumerConfig::new("c") };
-    let consumer = patiently(async || log.consumer("s", &config).await).await.unwrap();
+    let consumer = patiently(|| log.consumer("s", &config)).await.unwrap();
     let kill = async {
         while log.stream("s").await.is_ok_and(|info| info.last < COUNT as u64 / 3) {
             tokio::task::yield_now().await;

@@ -1,6 +1,6 @@
 //! Who may do what, and how the connection is kept private.
 
-use wingbeat_log::{Access, Log as _, LogError, LogUrl};
+use wingbeat_log::{Access, LogError, LogUrl};
 
 use super::{
     faults::{open, publish_all, record, stream},

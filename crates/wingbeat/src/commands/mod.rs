@@ -43,9 +43,9 @@ pub(crate) async fn open_to_write(
     stop: &CancellationToken,
 ) -> Result<Arc<dyn Log>, Failure> {
     let open = async {
-        let log = patiently(async || config.log.url.open(Access::Write).await).await?;
+        let log = patiently(|| Box::pin(config.log.url.open(Access::Write))).await?;
         for stream in pack.stream_configs() {
-            patiently(async || log.ensure_stream(&stream).await).await?;
+            patiently(|| log.ensure_stream(&stream)).await?;
         }
         Ok(log)
     };
