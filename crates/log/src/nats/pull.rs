@@ -44,6 +44,8 @@ impl From<LogError> for PullError {
     }
 }
 
+/// A single request is given at most this long, so that one that the server has lost costs no more.
+const REQUEST_WAIT_MAX: Duration = Duration::from_secs(5);
 /// A server that stops in the middle because too many deliveries are unsettled does not say so.
 /// What comes after a gap this long is left for the next pull.
 const GAP_MAX: Duration = Duration::from_millis(20);
@@ -145,8 +147,9 @@ impl Puller {
         self.connection.wait_up(patience).await?;
         let mut losses = self.connection.losses();
         let mut violations = self.connection.violations();
-        self.send(subject, batch, bytes_max, deadline).await?;
-        let patience = deadline.max(Instant::now()) + ANSWER_WAIT;
+        let end = deadline.min(Instant::now() + REQUEST_WAIT_MAX);
+        self.send(subject, batch, bytes_max, end).await?;
+        let patience = end.max(Instant::now()) + ANSWER_WAIT;
         let wanted = self.buffer.len() + batch;
         let mut until = patience;
         while self.buffer.len() < wanted {
@@ -162,6 +165,10 @@ impl Puller {
                 () = tokio::time::sleep_until(until) => {
                     if !self.buffer.is_empty() {
                         return Ok(End::Complete);
+                    }
+                    if Instant::now() < deadline {
+                        tracing::warn!(subject, "a request for records was not answered, asking again");
+                        return Ok(End::Broken);
                     }
                     return Err(LogError::unavailable("can't fetch", "no answer comes").into());
                 }

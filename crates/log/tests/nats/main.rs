@@ -1,6 +1,6 @@
 //! The log on real NATS servers. Where there is none to be had the tests say "skipped" and pass;
 //! `make nats` fetches them.
-#![expect(clippy::unwrap_used, clippy::print_stderr, reason = "tests")]
+#![expect(clippy::panic, clippy::print_stderr, clippy::unwrap_used, reason = "tests")]
 
 mod cluster;
 mod faults;
