@@ -6,6 +6,7 @@
 mod decode;
 mod enrich;
 mod log;
+mod nats;
 mod verify;
 
 use std::error::Error;
@@ -21,6 +22,7 @@ fn main() {
         "log" => log::run(argument.as_deref()),
         "enrich" => enrich::run(argument.as_deref()),
         "decode" => decode::run(argument.as_deref()),
+        "nats" => nats::run(argument.as_deref()),
         "verify" => verify::run(argument.as_deref()),
         "all" => log::run(None).and_then(|()| {
             println!();
@@ -28,10 +30,12 @@ fn main() {
             println!();
             verify::run(None)?;
             println!();
+            nats::run(None)?;
+            println!();
             enrich::run(None)
         }),
         _ => Err("usage: wingbeat-bench all | log [DIRECTORY] | enrich [POSTS.jsonl.gz] | \
-                  decode [RECORDING_FOLDER] | verify [RECORDING_FOLDER]"
+                  decode [RECORDING_FOLDER] | nats [SERVER_BINARY] | verify [RECORDING_FOLDER]"
             .into()),
     };
     if let Err(error) = result {

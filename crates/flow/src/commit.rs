@@ -2,8 +2,8 @@
 
 use std::{sync::Arc, time::Duration};
 
-use wingbeat_log::{AckToken, Consumer, Hint, Log, LogError, PubAck, Settle};
-use wingbeat_record::{DeadCause, Outcome, Reason, Record, Subject, name};
+use wingbeat_log::{AckToken, Consumer, Hint, Log, LogError, PubAck, Settle, patiently};
+use wingbeat_record::{DeadCause, MessageId, Outcome, Reason, Record, Subject, name};
 use wingbeat_stage::{Item, Verdict};
 
 use crate::{
@@ -82,7 +82,7 @@ impl Committer {
         }
         let ledger = self.publish_voucher(&voucher).await?;
         let acks: Vec<_> = endings.iter().map(|e| (e.work.token, Settle::Ack)).collect();
-        self.consumer.settle(&acks).await?;
+        patiently(|| self.consumer.settle(&acks)).await?;
         let settled = endings.iter_mut().filter_map(|ending| {
             let ticket = ending.work.ticket.take()?;
             Some((ticket, &ending.outcome))
@@ -145,7 +145,12 @@ impl Committer {
             id: None,
             cut_from: None,
         };
-        let letter = dead::write(&self.spec.dead, work.item.record().clone(), &death)?;
+        let letter = dead::write(
+            &self.spec.dead,
+            work.item.record().clone(),
+            &death,
+            self.log.record_bytes_max(),
+        )?;
         Ok(Ending { work, outcome: Outcome::Dead(cause), record: Some(letter) })
     }
 
@@ -186,7 +191,12 @@ impl Committer {
                     cut_from: None,
                 };
                 let original = ending.work.item.record().clone();
-                records.push(dead::write(&self.spec.dead, original, &death)?);
+                records.push(dead::write(
+                    &self.spec.dead,
+                    original,
+                    &death,
+                    self.log.record_bytes_max(),
+                )?);
                 ending.outcome = Outcome::Dead(cause);
                 places.push(place);
             }
@@ -207,7 +217,7 @@ impl Committer {
         if matches!(ending.outcome, Outcome::Dead(_)) {
             return Ok(true);
         }
-        let there = self.log.get(&ack.stream, ack.sequence).await?;
+        let there = patiently(|| self.log.get(&ack.stream, ack.sequence)).await?;
         let input = self.origin(&ending.work);
         // What has expired or was deleted since can't be compared; a replay is the likelier case.
         Ok(there.is_none_or(|stored| stored.record.headers.get(name::INPUT) == Some(&input)))
@@ -221,7 +231,9 @@ impl Committer {
             what: "a record of the ledger".to_owned(),
             problem: error.to_string(),
         })?;
-        let record = Record::new(self.ledger.clone(), json);
+        // Where the answer is lost it is published again; the id keeps it from counting twice.
+        let id = MessageId::from_content(&[self.flow.as_bytes(), &json].concat());
+        let record = Record::new(self.ledger.clone(), json).with_id(id);
         let answer = publish(&*self.log, vec![record]).await?.pop();
         Ok(Some(answer.unwrap_or(Err(LogError::Closed))?.sequence))
     }
@@ -253,7 +265,10 @@ pub(crate) async fn publish(
                     refused.0.push(place);
                     refused.1.push(record);
                 }
-                Err(error @ LogError::NoStream { .. }) => return Err(error.into()),
+                // These concern every record: none of them is at fault.
+                Err(error @ (LogError::NoStream { .. } | LogError::Denied { .. })) => {
+                    return Err(error.into());
+                }
                 Err(error) if error.hint() == Hint::Fatal => return Err(error.into()),
                 answer => answers[place] = answer,
             }

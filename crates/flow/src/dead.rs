@@ -4,14 +4,14 @@
 use bytes::Bytes;
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
-use wingbeat_log::{RECORD_BYTES_MAX, Stored};
+use wingbeat_log::Stored;
 use wingbeat_record::{DeadCause, MessageId, Record, SubjectError, Time, name};
 
 use crate::template::SubjectTemplate;
 
-/// The most bytes of an original that a dead letter keeps: a record's limit, less room for the
-/// letter's own headers.
-const ORIGINAL_BYTES_MAX: usize = RECORD_BYTES_MAX - 128 * 1024;
+/// What a dead letter's own headers take at most, in bytes: so much less than a whole record is
+/// kept of an original.
+const HEADERS_BYTES_MAX: usize = 128 * 1024;
 
 /// What happened to a record before it died.
 #[derive(Debug, Clone)]
@@ -31,11 +31,12 @@ pub(crate) struct Death<'a> {
     pub(crate) cut_from: Option<(u64, String)>,
 }
 
-/// Writes a dead letter.
+/// Writes a dead letter. `record_bytes_max` is the largest record that its log takes.
 pub(crate) fn write(
     template: &SubjectTemplate,
     mut original: Record,
     death: &Death<'_>,
+    record_bytes_max: usize,
 ) -> Result<Record, SubjectError> {
     let kind = death.cause.kind.as_str();
     let subject = template.fill(|place| match place {
@@ -45,9 +46,11 @@ pub(crate) fn write(
         _ => None,
     })?;
     let mut cut_from = death.cut_from.clone();
-    if original.payload.len() > ORIGINAL_BYTES_MAX {
+    // A server that takes but little gets half of it at least.
+    let bytes_max = record_bytes_max.saturating_sub(HEADERS_BYTES_MAX).max(record_bytes_max / 2);
+    if original.payload.len() > bytes_max {
         cut_from.get_or_insert_with(|| (original.payload.len() as u64, sha256(&original.payload)));
-        original.payload.truncate(ORIGINAL_BYTES_MAX);
+        original.payload.truncate(bytes_max);
     }
     let mut headers = std::mem::take(&mut original.headers);
     if let Some(id) = headers.remove(name::MESSAGE_ID) {
@@ -130,6 +133,8 @@ impl DeadLetter {
 mod tests {
     use wingbeat_record::{Reason, Subject};
 
+    use wingbeat_log::RECORD_BYTES_MAX;
+
     use super::*;
 
     #[test]
@@ -147,7 +152,7 @@ mod tests {
             cut_from: None,
         };
         let template = SubjectTemplate::new("bluesky.dlq.{flow}.{kind}").unwrap();
-        let record = write(&template, original.clone(), &death).unwrap();
+        let record = write(&template, original.clone(), &death, RECORD_BYTES_MAX).unwrap();
         assert_eq!(record.subject.as_str(), "bluesky.dlq.enrich.not_utf8");
         assert_eq!(record.id(), Some("dead:enrich:bluesky-posts/17"));
         assert_eq!(record.headers.get(name::ORIGINAL_ID), Some("at://x:bafy"));
@@ -158,7 +163,7 @@ mod tests {
         assert!(letter.died_at.parse::<Time>().is_ok());
 
         let huge = Record { payload: vec![7; RECORD_BYTES_MAX].into(), ..original };
-        let record = write(&template, huge, &death).unwrap();
+        let record = write(&template, huge, &death, RECORD_BYTES_MAX).unwrap();
         assert!(record.size() < RECORD_BYTES_MAX);
         let letter = DeadLetter::read(&Stored { sequence: 5, time: Time::now(), record });
         assert_eq!(letter.bytes, RECORD_BYTES_MAX as u64);

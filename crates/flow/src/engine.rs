@@ -18,7 +18,7 @@ use tokio::{
     time::Instant,
 };
 use tokio_util::sync::CancellationToken;
-use wingbeat_log::{AckToken, Consumer, ConsumerConfig, Delivery, Log, Settle, Start};
+use wingbeat_log::{AckToken, Consumer, ConsumerConfig, Delivery, Log, Settle, Start, patiently};
 use wingbeat_record::{DeadCause, Reason};
 use wingbeat_stage::Item;
 
@@ -207,11 +207,12 @@ impl Shared<'_> {
     /// A batch: waits for a first record, then a little for more. Dropping it loses nothing: what
     /// was fetched is not held yet and comes again.
     async fn gather(&self) -> Result<Vec<Delivery>, FlowError> {
-        let mut deliveries = self.consumer.fetch(self.spec.batch, FETCH_WAIT).await?;
+        let fetch = |max, wait| patiently(move || self.consumer.fetch(max, wait));
+        let mut deliveries = fetch(self.spec.batch, FETCH_WAIT).await?;
         let deadline = Instant::now() + self.spec.batch_wait.0;
         while !deliveries.is_empty() && deliveries.len() < self.spec.batch {
             let wait = deadline.saturating_duration_since(Instant::now());
-            let more = self.consumer.fetch(self.spec.batch - deliveries.len(), wait).await?;
+            let more = fetch(self.spec.batch - deliveries.len(), wait).await?;
             if more.is_empty() {
                 break;
             }
@@ -323,7 +324,7 @@ impl Shared<'_> {
             tokio::time::sleep(every).await;
             let tokens: Vec<_> =
                 lock(self.held).iter().map(|token| (*token, Settle::Progress)).collect();
-            self.consumer.settle(&tokens).await?;
+            patiently(|| self.consumer.settle(&tokens)).await?;
         }
     }
 }

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
-use wingbeat_log::{Bucket, Log, Start};
+use wingbeat_log::{Bucket, Log, Start, patiently};
 use wingbeat_record::Subject;
 
 use crate::{FlowError, books::Counts, ledger::Voucher};
@@ -110,7 +110,8 @@ impl History {
             what: "a checkpoint of the books".to_owned(),
             problem: error.to_string(),
         })?;
-        self.bucket.put(&self.key, json.into()).await?;
+        let json = bytes::Bytes::from(json);
+        patiently(|| self.bucket.put(&self.key, json.clone())).await?;
         self.written = Instant::now();
         Ok(())
     }

@@ -11,8 +11,9 @@ use wingbeat_record::{Record, SubjectFilter, Time};
 
 use crate::LogError;
 
-/// The largest record that a log has to take: payload, headers and subject together, in bytes.
-/// The firehose's largest message has 5 MB, and a dead letter holds one whole.
+/// The largest record that any log takes: payload, headers and subject together, in bytes. The
+/// firehose's largest message has 5 MB, and a dead letter holds one whole. A server may be set to
+/// take less ([`Log::record_bytes_max`]).
 pub const RECORD_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 /// A stream: a named, bounded part of the log that captures subjects.
@@ -179,8 +180,11 @@ pub struct ConsumerInfo {
     pub ack_floor: u64,
     /// Everything up to here was delivered or did not match the filters.
     pub delivered: u64,
-    /// Delivered and not settled: their sequences.
+    /// Delivered and not settled: their sequences. A log that does not tell them apart lists
+    /// everything between `ack_floor` and `delivered`.
     pub unsettled: Vec<u64>,
+    /// How many are delivered and not settled.
+    pub unsettled_count: u64,
     /// Records behind `delivered`: with filters, at most so many are still to come.
     pub pending: u64,
     /// Sequences that this consumer never got because they had expired or were damaged before it
@@ -273,6 +277,17 @@ pub trait Log: Send + Sync {
 
     /// What was found damaged or missing when the log was opened, in words; empty is good.
     async fn problems(&self) -> Result<Vec<String>, LogError>;
+
+    /// Where the log's settings can lose what was acknowledged, and where streams and consumers
+    /// are set in another way than was asked for; in words.
+    async fn warnings(&self) -> Result<Vec<String>, LogError> {
+        Ok(Vec::new())
+    }
+
+    /// The largest record that this log takes, in bytes, as [`Record::size`] counts them.
+    fn record_bytes_max(&self) -> usize {
+        RECORD_BYTES_MAX
+    }
 
     /// Writes out what is still under way and closes. Everything fails with
     /// [`LogError::Closed`] afterwards.

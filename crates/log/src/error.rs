@@ -53,12 +53,14 @@ pub enum LogError {
     #[error(transparent)]
     Subject(#[from] SubjectError),
     /// A record over the limit.
-    #[error("a record of {bytes} bytes is over the log's limit of {max}")]
+    #[error("a record of {bytes} bytes is over the log's limit of {max}{advice}")]
     TooLarge {
         /// Its size.
         bytes: usize,
         /// The limit.
         max: usize,
+        /// Which setting raises the limit, where one does.
+        advice: &'static str,
     },
     /// A stream that discards new records is full.
     #[error(
@@ -77,6 +79,32 @@ pub enum LogError {
         expected: u64,
         /// The bucket's revision; 0 where the key does not exist.
         found: u64,
+    },
+    /// A consumer that was open was deleted.
+    #[error(
+        "stream `{stream}` has no consumer `{consumer}` any more: somebody has deleted it; start again to make it anew, from its beginning"
+    )]
+    NoConsumer {
+        /// The stream.
+        stream: String,
+        /// The consumer.
+        consumer: String,
+    },
+    /// The log's server can't be reached, or does not answer in time.
+    #[error("{what}: {message}")]
+    Unavailable {
+        /// What was being done.
+        what: String,
+        /// What is known of the reason.
+        message: String,
+    },
+    /// The log's server does not let this user do it.
+    #[error("{what}: {message}; give this user the permission, or the right credentials")]
+    Denied {
+        /// What was being done.
+        what: String,
+        /// The server's words.
+        message: String,
     },
     /// Another process has the directory open.
     #[error(
@@ -132,10 +160,14 @@ impl LogError {
         Self::Io { what: what.into(), message: format!("{error}{advice}"), kind: error.kind() }
     }
 
+    pub(crate) fn unavailable(what: impl Into<String>, message: impl Into<String>) -> Self {
+        Self::Unavailable { what: what.into(), message: message.into() }
+    }
+
     /// Whether trying again can help.
     pub fn hint(&self) -> Hint {
         match self {
-            Self::Full { .. } => Hint::Transient,
+            Self::Full { .. } | Self::Unavailable { .. } => Hint::Transient,
             Self::Io { kind: io::ErrorKind::StorageFull, .. } => Hint::Fatal,
             Self::Io { kind: io::ErrorKind::Interrupted | io::ErrorKind::TimedOut, .. } => {
                 Hint::Transient
@@ -143,6 +175,7 @@ impl LogError {
             Self::Io { .. }
             | Self::Damaged { .. }
             | Self::InUse { .. }
+            | Self::NoConsumer { .. }
             | Self::Bug
             | Self::Closed => Hint::Fatal,
             Self::NoStream { .. }
@@ -152,6 +185,7 @@ impl LogError {
             | Self::Subject(_)
             | Self::TooLarge { .. }
             | Self::WrongRevision { .. }
+            | Self::Denied { .. }
             | Self::ReadOnly => Hint::Caller,
         }
     }

@@ -1,15 +1,18 @@
 //! Where records are kept in order.
 //!
 //! Floor 1. [`Log`] is the contract: streams with subjects, durable consumers, buckets. The
-//! semantics are JetStream's. [`EmbeddedLog`] keeps it in one process, on disk. The module
-//! `conformance` (feature `conformance`) is the kit that every log must pass.
+//! semantics are JetStream's. [`EmbeddedLog`] keeps it in one process, on disk; [`NatsLog`] on the
+//! servers of NATS JetStream. The module `conformance` (feature `conformance`) is the kit that every log must pass.
 
+mod check;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 mod contract;
 pub mod crashpoint;
 mod embedded;
 mod error;
+mod nats;
+mod patience;
 mod url;
 
 pub use contract::{
@@ -18,4 +21,6 @@ pub use contract::{
 };
 pub use embedded::EmbeddedLog;
 pub use error::{Hint, LogError};
+pub use nats::{Existing, NatsLog, NatsUrl};
+pub use patience::patiently;
 pub use url::{Access, LogUrl};

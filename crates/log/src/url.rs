@@ -2,13 +2,18 @@
 
 use std::{fmt, path::PathBuf, str::FromStr, sync::Arc};
 
-use crate::{EmbeddedLog, Log, LogError};
+use serde::{Deserialize, Serialize};
 
-/// Which log: `embedded:DIR`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+use crate::{EmbeddedLog, Log, LogError, NatsLog, NatsUrl};
+
+/// Which log: `embedded:DIR` or `nats://HOST:PORT`. Its text never holds a secret.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub enum LogUrl {
     /// The embedded log in a directory.
     Embedded(PathBuf),
+    /// NATS JetStream.
+    Nats(NatsUrl),
 }
 
 /// What a log is opened for.
@@ -21,7 +26,7 @@ pub enum Access {
 }
 
 impl LogUrl {
-    /// Opens the log.
+    /// Opens the log. A server that can't be reached is an error with the hint *transient*.
     pub async fn open(&self, access: Access) -> Result<Arc<dyn Log>, LogError> {
         match self {
             Self::Embedded(directory) => {
@@ -33,6 +38,8 @@ impl LogUrl {
                 let opened = tokio::task::spawn_blocking(open).await;
                 Ok(Arc::new(opened.unwrap_or(Err(LogError::Bug))?))
             }
+            // Whoever reads a server changes nothing by it.
+            Self::Nats(url) => Ok(Arc::new(NatsLog::open(url).await?)),
         }
     }
 }
@@ -43,15 +50,35 @@ impl FromStr for LogUrl {
     fn from_str(text: &str) -> Result<Self, LogError> {
         let refused = |why: &str| {
             Err(LogError::Invalid(format!(
-                "the log `{text}` {why}; write `embedded:DIR`, such as `embedded:wingbeat-data`"
+                "the log `{text}` {why}; write `embedded:DIR`, such as `embedded:wingbeat-data`, or `nats://HOST:PORT`"
             )))
         };
         match text.split_once(':') {
             Some(("embedded", "")) => refused("names no directory"),
             Some(("embedded", directory)) => Ok(Self::Embedded(PathBuf::from(directory))),
+            Some(("nats" | "tls", _)) => Ok(Self::Nats(text.parse()?)),
+            // The text may hold a password.
+            Some((scheme, rest)) if rest.contains('@') => Err(LogError::Invalid(format!(
+                "a log of the kind `{scheme}` is not known; write `embedded:DIR` or `nats://HOST:PORT`"
+            ))),
             Some((scheme, _)) => refused(&format!("is of an unknown kind `{scheme}`")),
             None => refused("is no log URL"),
         }
+    }
+}
+
+impl TryFrom<String> for LogUrl {
+    type Error = LogError;
+
+    fn try_from(text: String) -> Result<Self, LogError> {
+        text.parse()
+    }
+}
+
+impl From<LogUrl> for String {
+    /// Without secrets.
+    fn from(url: LogUrl) -> Self {
+        url.to_string()
     }
 }
 
@@ -59,6 +86,7 @@ impl fmt::Display for LogUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Embedded(directory) => write!(f, "embedded:{}", directory.display()),
+            Self::Nats(url) => url.fmt(f),
         }
     }
 }

@@ -21,4 +21,4 @@ impl Harness for Directory {
     }
 }
 
-wingbeat_log::conformance_tests!(Directory::new());
+wingbeat_log::conformance_tests!(Some(Directory::new()));

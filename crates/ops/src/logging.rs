@@ -3,7 +3,12 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tracing::level_filters::LevelFilter;
-use tracing_subscriber::fmt;
+use tracing_subscriber::{
+    filter::filter_fn, fmt, layer::SubscriberExt as _, util::SubscriberInitExt as _,
+};
+
+/// A library that tells every connection and every try; what matters of it the log says itself.
+const TALKATIVE: &str = "async_nats";
 
 /// How log lines are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -46,9 +51,14 @@ pub fn start(level: Level, format: Format) {
         Level::Trace => LevelFilter::TRACE,
     };
     let lines = fmt().with_max_level(level).with_writer(std::io::stderr);
+    let quiet = filter_fn(move |metadata| {
+        level > LevelFilter::INFO
+            || *metadata.level() <= tracing::Level::WARN
+            || !metadata.target().starts_with(TALKATIVE)
+    });
     // A subscriber that is set already stays: tests set their own.
     let _ = match format {
-        Format::Json => lines.json().flatten_event(true).try_init(),
-        Format::Console => lines.compact().with_target(false).try_init(),
+        Format::Json => lines.json().flatten_event(true).finish().with(quiet).try_init(),
+        Format::Console => lines.compact().with_target(false).finish().with(quiet).try_init(),
     };
 }

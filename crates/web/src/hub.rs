@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use wingbeat_flow::Books;
-use wingbeat_log::{Log, LogError, Reader, Start, Stored};
+use wingbeat_log::{Hint, Log, LogError, Reader, Start, Stored};
 use wingbeat_record::{SubjectFilter, Time};
 
 use crate::{
@@ -26,6 +26,8 @@ pub(crate) const RECENT_MAX: usize = 4096;
 const RECENT_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// A larger post is counted, but not shown. A post has 3,000 bytes of text at most.
 const EVENT_BYTES_MAX: usize = 64 * 1024;
+/// The pause before a log that can't be reached is tried again.
+const LOG_PAUSE: Duration = Duration::from_secs(1);
 /// On start, the moods of this long are read back from the log.
 const LOOK_BACK: Duration = Duration::from_secs(15 * 60);
 /// And at most this many records.
@@ -120,6 +122,19 @@ pub(crate) struct Standing {
     deletion: u64,
 }
 
+/// The next records; waits for a log that can't be reached.
+async fn read_on(reader: &mut dyn Reader) -> Result<Vec<Stored>, LogError> {
+    loop {
+        match reader.next(READ_MAX, READ_WAIT).await {
+            Err(error) if error.hint() == Hint::Transient => {
+                tracing::warn!(%error, "the dashboard waits for the log");
+                tokio::time::sleep(LOG_PAUSE).await;
+            }
+            result => return result,
+        }
+    }
+}
+
 impl Hub {
     /// A hub that has read what the stream holds of the last minutes.
     pub async fn open(
@@ -170,7 +185,7 @@ impl Hub {
     async fn read_posts(&self) -> Result<(), LogError> {
         let mut reader = self.reader.lock().await;
         loop {
-            let records = reader.next(READ_MAX, READ_WAIT).await?;
+            let records = read_on(&mut **reader).await?;
             if records.is_empty() {
                 continue;
             }
@@ -189,7 +204,7 @@ impl Hub {
         let (stream, filter) = &self.streams.deletions;
         let mut reader = self.log.read(stream, Start::New, std::slice::from_ref(filter)).await?;
         loop {
-            for stored in reader.next(READ_MAX, READ_WAIT).await? {
+            for stored in read_on(&mut *reader).await? {
                 let Ok(deleted) = serde_json::from_slice::<Deleted>(&stored.record.payload) else {
                     continue;
                 };

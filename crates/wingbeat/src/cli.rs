@@ -38,7 +38,7 @@ pub(crate) struct Global {
     /// Configuration file [default: wingbeat.toml in the working directory, where there is one]
     #[arg(long, global = true, value_name = "FILE", env = "WINGBEAT_CONFIG")]
     pub(crate) config: Option<PathBuf>,
-    /// The log: embedded:DIR [default: embedded:wingbeat-data]
+    /// The log: embedded:DIR or nats://HOST:PORT [default: embedded:wingbeat-data]
     #[arg(long, global = true, value_name = "URL", env = "WINGBEAT_LOG")]
     pub(crate) log: Option<String>,
     /// Set any value of the configuration, such as stages.sentiment.threshold=0.5

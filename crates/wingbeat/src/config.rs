@@ -78,13 +78,15 @@ pub(crate) struct Config {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct LogSettings {
-    /// The log: `embedded:DIR`, a directory under the working directory or anywhere else.
-    pub(crate) url: String,
+    /// The log: `embedded:DIR`, a directory under the working directory or anywhere else; or
+    /// `nats://[USER:PASSWORD@]HOST:PORT[,HOST:PORT...]`, NATS JetStream. docs/logs.md has the rest.
+    #[schemars(with = "String", extend("x-env" = ["NATS_URL"]))]
+    pub(crate) url: LogUrl,
 }
 
 impl Default for LogSettings {
     fn default() -> Self {
-        Self { url: "embedded:wingbeat-data".to_owned() }
+        Self { url: LogUrl::Embedded("wingbeat-data".into()) }
     }
 }
 
@@ -307,11 +309,6 @@ impl Config {
         }
     }
 
-    /// The log's URL.
-    pub(crate) fn log_url(&self) -> Result<LogUrl, Failure> {
-        Ok(self.log.url.parse()?)
-    }
-
     /// How many threads compute.
     pub(crate) fn threads(&self) -> usize {
         match self.compute.threads {
@@ -379,7 +376,6 @@ fn finish(
     }
     let loaded: Loaded<Config> = layers.finish()?;
     loaded.config.pack().check()?;
-    loaded.config.log_url()?;
     Ok(loaded)
 }
 

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use wingbeat_log::{Bucket, Log, LogError};
+use wingbeat_log::{Bucket, Log, LogError, patiently};
 use wingbeat_record::{Headers, MessageId, Time, name};
 use wingbeat_source::{Description, Place, Resume};
 
@@ -102,7 +103,9 @@ impl Cursor {
             what: "a source's place".to_owned(),
             problem: error.to_string(),
         })?;
-        match self.bucket.update(&self.key, json.into(), self.revision).await {
+        let json = Bytes::from(json);
+        let update = || self.bucket.update(&self.key, json.clone(), self.revision);
+        match patiently(update).await {
             Ok(revision) => self.revision = revision,
             Err(error @ LogError::WrongRevision { .. }) => {
                 return Err(FlowError::Pack(format!(

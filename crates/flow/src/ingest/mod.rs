@@ -11,7 +11,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::{sync::watch, time::Instant};
 use tokio_util::sync::CancellationToken;
-use wingbeat_log::{Log, PubAck};
+use wingbeat_log::{Log, PubAck, patiently};
 use wingbeat_record::{DeadCause, MessageId, Outcome, Reason, Record, Subject, Time, name};
 use wingbeat_source::{Connection, Content, Item, Place, Source};
 use wingbeat_stage::Verdict;
@@ -269,8 +269,8 @@ impl Settler {
     /// Back-pressure: waits while the flows are far behind.
     async fn wait_for_flows(&self) -> Result<(), FlowError> {
         loop {
-            let consumers = self.log.consumers(&self.stream).await?;
-            let behind = consumers.iter().map(|c| c.pending + c.unsettled.len() as u64).max();
+            let consumers = patiently(|| self.log.consumers(&self.stream)).await?;
+            let behind = consumers.iter().map(|c| c.pending + c.unsettled_count).max();
             if behind.unwrap_or(0) <= self.spec.backlog_max {
                 return Ok(());
             }
@@ -437,7 +437,8 @@ impl Settler {
                 let origin = self.origin(&position);
                 let death =
                     Death { flow: NAME, origin, deliveries: 1, cause: &cause, id, cut_from };
-                let letter = dead::write(&self.spec.dead, record, &death)?;
+                let bytes_max = self.log.record_bytes_max();
+                let letter = dead::write(&self.spec.dead, record, &death, bytes_max)?;
                 Ok((Outcome::Dead(cause), Some(letter)))
             }
         }
@@ -461,7 +462,7 @@ impl Settler {
     ) -> Result<Record, FlowError> {
         let origin = self.origin(position);
         let death = Death { flow: NAME, origin, deliveries: 1, cause, id: None, cut_from: None };
-        Ok(dead::write(&self.spec.dead, original, &death)?)
+        Ok(dead::write(&self.spec.dead, original, &death, self.log.record_bytes_max())?)
     }
 
     fn origin(&self, position: &str) -> String {
@@ -471,7 +472,8 @@ impl Settler {
     /// Whether the record that is there already is this very item: published in vain a moment
     /// ago, or by a run that ended before it booked it.
     async fn is_same(&mut self, record: &Record, ack: &PubAck) -> Result<bool, FlowError> {
-        let Some(there) = self.log.get(&ack.stream, ack.sequence).await? else {
+        let there = patiently(|| self.log.get(&ack.stream, ack.sequence)).await?;
+        let Some(there) = there else {
             return Ok(true);
         };
         let there = &there.record.headers;

@@ -14,13 +14,9 @@ use super::{
 };
 use crate::{
     LogError,
+    check::{check_key, check_value},
     contract::{Bucket, Entry},
 };
-
-/// The largest value, in bytes. Values are cursors and checkpoints; NATS' default is the same.
-pub(super) const VALUE_BYTES_MAX: usize = 1024 * 1024;
-/// The longest key, in bytes.
-const KEY_BYTES_MAX: usize = 256;
 
 /// A bucket of an embedded log.
 pub(super) struct EmbeddedBucket {
@@ -101,26 +97,12 @@ impl EmbeddedBucket {
         expected: Option<u64>,
     ) -> Result<u64, LogError> {
         check_key(key)?;
-        let bytes = value.as_ref().map_or(0, Bytes::len);
-        if bytes > VALUE_BYTES_MAX {
-            return Err(LogError::TooLarge { bytes, max: VALUE_BYTES_MAX });
-        }
+        check_value(value.as_deref().unwrap_or_default())?;
         let journal = self.journal.clone().ok_or(LogError::ReadOnly)?;
         let (shared, key) = (Arc::clone(&self.shared), key.to_owned());
         let write = async move { shared.write(journal, key, value, expected).await };
         tokio::spawn(write).await.unwrap_or(Err(LogError::Bug))
     }
-}
-
-fn check_key(key: &str) -> Result<(), LogError> {
-    let is_allowed =
-        |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '=' | '/');
-    if key.is_empty() || key.len() > KEY_BYTES_MAX || !key.chars().all(is_allowed) {
-        return Err(LogError::Invalid(format!(
-            "the key {key:?} is not valid: 1 to {KEY_BYTES_MAX} letters, digits, `-`, `_`, `.`, `=`, `/`"
-        )));
-    }
-    Ok(())
 }
 
 #[async_trait]

@@ -173,6 +173,7 @@ impl EmbeddedConsumer {
             ack_floor: machine.ack_floor(),
             delivered: machine.next - 1,
             unsettled: machine.pending.keys().copied().collect(),
+            unsettled_count: machine.pending.len() as u64,
             pending: (last + 1).saturating_sub(machine.next.max(first)),
             missed: machine.missed.clone(),
         }

@@ -27,10 +27,11 @@ use std::{
 
 use async_trait::async_trait;
 use tokio::sync::{Semaphore, oneshot};
-use wingbeat_record::{HEADERS_MAX, Record, Subject, SubjectFilter, Time};
+use wingbeat_record::{Record, Subject, SubjectFilter, Time};
 
 use crate::{
     LogError,
+    check::{check_name, check_record, check_stream},
     contract::{
         Bucket, Consumer, ConsumerConfig, ConsumerInfo, Log, PubAck, RECORD_BYTES_MAX, Reader,
         Start, Stored, StreamConfig, StreamInfo,
@@ -181,7 +182,7 @@ impl EmbeddedLog {
         let mut batches: Vec<(Arc<Handle>, Vec<usize>, Vec<Record>)> = Vec::new();
         let mut last: Option<(Subject, usize)> = None;
         for (position, record) in records.into_iter().enumerate() {
-            if let Err(error) = check_record(&record) {
+            if let Err(error) = check_record(&record, RECORD_BYTES_MAX, "") {
                 answers[position] = Err(error);
                 continue;
             }
@@ -314,27 +315,6 @@ impl Handle {
     }
 }
 
-fn check_record(record: &Record) -> Result<(), LogError> {
-    let bytes = record.size();
-    if bytes > RECORD_BYTES_MAX {
-        return Err(LogError::TooLarge { bytes, max: RECORD_BYTES_MAX });
-    }
-    if record.headers.len() > HEADERS_MAX {
-        return Err(LogError::Invalid(format!("a record with more than {HEADERS_MAX} headers")));
-    }
-    Ok(())
-}
-
-fn check_name(what: &str, name: &str) -> Result<(), LogError> {
-    let is_allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
-    if name.is_empty() || name.len() > 64 || !name.chars().all(is_allowed) {
-        return Err(LogError::Invalid(format!(
-            "the {what} name {name:?} is not valid: 1 to 64 letters, digits, `-` and `_`"
-        )));
-    }
-    Ok(())
-}
-
 /// A random number for a stream's frames. The standard library keys its hash maps with numbers
 /// from the operating system; that is random enough for what a salt is for.
 fn random_salt() -> u32 {
@@ -345,11 +325,7 @@ fn random_salt() -> u32 {
 #[async_trait]
 impl Log for EmbeddedLog {
     async fn ensure_stream(&self, config: &StreamConfig) -> Result<StreamInfo, LogError> {
-        check_name("stream", &config.name)?;
-        if config.subjects.is_empty() {
-            let name = &config.name;
-            return Err(LogError::Invalid(format!("stream `{name}` captures no subject")));
-        }
+        check_stream(config)?;
         let _admin = self.admin.lock().await;
         self.check_overlap(config)?;
         let handle = match self.handle(&config.name) {
@@ -526,6 +502,7 @@ impl ConsumerImage {
             ack_floor: self.ack_floor(),
             delivered: self.next - 1,
             unsettled: self.pending.keys().copied().collect(),
+            unsettled_count: self.pending.len() as u64,
             pending: (last + 1).saturating_sub(self.next),
             missed: self.missed.clone(),
         }

@@ -22,9 +22,10 @@ pub(crate) async fn run(global: &Global) -> Result<(), Failure> {
     if !config.source.spec.is_empty() {
         SourceSpec::parse(&config.source.spec)?;
     }
-    let url = config.log_url()?;
-    let LogUrl::Embedded(directory) = &url;
-    if !directory.exists() {
+    let url = &config.log.url;
+    if let LogUrl::Embedded(directory) = url
+        && !directory.exists()
+    {
         check_parent(directory)?;
         print_line(&format!("log {url}: not there yet, will be created"))?;
         return print_line("the configuration is fine");
@@ -33,6 +34,9 @@ pub(crate) async fn run(global: &Global) -> Result<(), Failure> {
     for stream in log.streams().await? {
         print_line(&format!("stream {}: {} records", stream.config.name, number(stream.records)))?;
     }
+    for warning in log.warnings().await? {
+        print_line(&format!("warning: {warning}"))?;
+    }
     let problems = log.problems().await?;
     for problem in &problems {
         print_line(&format!("PROBLEM: {problem}"))?;
@@ -40,7 +44,7 @@ pub(crate) async fn run(global: &Global) -> Result<(), Failure> {
     if problems.is_empty() {
         print_line("configuration and log are fine")
     } else {
-        Err(Failure::Failed(format!("the log in {} is damaged", directory.display())))
+        Err(Failure::Failed(format!("the log {url} is damaged")))
     }
 }
 

@@ -40,7 +40,7 @@ pub(crate) async fn run(global: &Global, args: &Mock) -> Result<(), Failure> {
     if args.stdout {
         return print(&spec, args.rate, &stop).await;
     }
-    let log = open_to_write(&config, &config.pack()).await?;
+    let log = open_to_write(&config, &config.pack(), &stop).await?;
     let result = publish(&config, &log, &spec, args.rate, stop).await;
     let closed = log.close().await;
     result?;

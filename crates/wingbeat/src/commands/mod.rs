@@ -20,7 +20,7 @@ use std::{io::Write as _, sync::Arc};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use wingbeat_flow::{Cursor, LegacyCursor, Pack};
-use wingbeat_log::{Access, Log};
+use wingbeat_log::{Access, Log, patiently};
 use wingbeat_ops::config::Span;
 use wingbeat_source::{
     OpenOptions, Place, Resume, Source, SourceSpec,
@@ -35,16 +35,29 @@ use crate::{
 
 /// Opens the configured log for reading, also while another process writes to it.
 pub(crate) async fn open_to_read(config: &Config) -> Result<Arc<dyn Log>, Failure> {
-    Ok(config.log_url()?.open(Access::Read).await?)
+    Ok(config.log.url.open(Access::Read).await?)
 }
 
-/// Opens the configured log for writing and makes the pack's streams.
-pub(crate) async fn open_to_write(config: &Config, pack: &Pack) -> Result<Arc<dyn Log>, Failure> {
-    let log = config.log_url()?.open(Access::Write).await?;
-    for stream in pack.stream_configs() {
-        log.ensure_stream(&stream).await?;
+/// Opens the configured log for writing and makes the pack's streams. Waits for a log that can't
+/// be reached until `stop` is cancelled.
+pub(crate) async fn open_to_write(
+    config: &Config,
+    pack: &Pack,
+    stop: &CancellationToken,
+) -> Result<Arc<dyn Log>, Failure> {
+    let open = async {
+        let log = patiently(|| Box::pin(config.log.url.open(Access::Write))).await?;
+        for stream in pack.stream_configs() {
+            patiently(|| log.ensure_stream(&stream)).await?;
+        }
+        Ok(log)
+    };
+    tokio::select! {
+        opened = open => opened,
+        () = stop.cancelled() => {
+            Err(Failure::Failed(format!("stopped before the log {} could be reached", config.log.url)))
+        }
     }
-    Ok(log)
 }
 
 /// What the flags of a source set.

@@ -39,7 +39,7 @@ pub(crate) async fn run(global: &Global, args: &Up) -> Result<(), Failure> {
     logging::start(config.logging.level, config.logging.format);
     let stop =
         shutdown::on_signal().map_err(|error| Failure::io("can't listen for signals", &error))?;
-    let log = open_to_write(&config, &config.pack()).await?;
+    let log = open_to_write(&config, &config.pack(), &stop).await?;
     let result = run_on(&config, args, &log, stop).await;
     let closed = log.close().await;
     result?;
@@ -199,7 +199,7 @@ async fn run_on(
         let (hub, stop) = (Arc::clone(&hub), web_stop.clone());
         async move { hub.run(stop).await }
     });
-    let serving = server.serve(hub, config.log_url()?.to_string(), || true, web_stop.clone());
+    let serving = server.serve(hub, config.log.url.to_string(), || true, web_stop.clone());
     let serving = tokio::spawn(serving);
     let live = Live::start(&books, address);
     let result = running.run(ingest, flows).await;
@@ -402,7 +402,7 @@ impl Running {
                 let mut left = 0;
                 for consumer in &self.consumers {
                     let info = consumer.info().await?;
-                    left += info.pending + info.unsettled.len() as u64;
+                    left += info.pending + info.unsettled_count;
                 }
                 if left == 0 {
                     return Ok::<_, Failure>(());

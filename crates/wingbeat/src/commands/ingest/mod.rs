@@ -35,14 +35,10 @@ const SOURCE: &str = "relay";
 pub(crate) async fn run(global: &Global, args: &Args) -> Result<(), Failure> {
     let config = config::load_service(global, &["ingest"], flags(args))?.config;
     logging::start(config.logging.level, config.logging.format);
-    if std::env::var_os("NATS_URL").is_some() {
-        let log = config.log.url.as_str();
-        tracing::warn!(log, "NATS_URL is not read yet: records go into the embedded log");
-    }
     let stop =
         shutdown::on_signal().map_err(|error| Failure::io("can't listen for signals", &error))?;
     let pack = pack(&config)?;
-    let log = open_to_write(&config, &pack).await?;
+    let log = open_to_write(&config, &pack, &stop).await?;
     let result = run_on(&config, &pack, args, &log, stop).await;
     let closed = log.close().await;
     result?;

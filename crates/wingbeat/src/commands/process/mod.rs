@@ -42,7 +42,7 @@ pub(crate) async fn run(global: &Global, args: &Process) -> Result<(), Failure> 
     let service = &config.service;
     // First of all it can be asked how it is.
     let server = ServiceServer::bind(service.host, service.port).await?;
-    let log = open_to_write(&config, &pack).await?;
+    let log = open_to_write(&config, &pack, &stop).await?;
     let result = run_on(&config, &pack, args, &log, server, stop).await;
     let closed = log.close().await;
     result?;

@@ -29,7 +29,7 @@ pub(crate) async fn run(global: &Global, command: &Streams) -> Result<(), Failur
     logging::start(config.logging.level, config.logging.format);
     if let Streams::Create(_) | Streams::Publish(_) = command {
         // Streams that are missing are named, not made.
-        let log = config.log_url()?.open(Access::Write).await?;
+        let log = config.log.url.open(Access::Write).await?;
         let done = match command {
             Streams::Create(args) => write::create(&*log, args).await,
             Streams::Publish(args) => write::publish(&*log, args).await,
@@ -141,7 +141,7 @@ fn consumer_json(info: &ConsumerInfo) -> Value {
         "name": info.config.name,
         "ack_floor": info.ack_floor,
         "delivered": info.delivered,
-        "unsettled": info.unsettled.len(),
+        "unsettled": info.unsettled_count,
         "pending": info.pending,
         "missed": info.missed,
     })
@@ -187,7 +187,7 @@ fn show(info: &StreamInfo, consumers: &[ConsumerInfo], format: Format) -> Result
             "consumer",
             consumer.config.name,
             number(consumer.ack_floor),
-            number(consumer.unsettled.len() as u64),
+            number(consumer.unsettled_count),
             number(consumer.pending),
         ))?;
         for missed in &consumer.missed {
