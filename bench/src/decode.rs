@@ -3,10 +3,10 @@
 
 use std::{io::Write as _, path::Path, process::Command, time::Instant};
 
-use wingbeat_flow::Pipeline;
-use wingbeat_record::{Record, Subject};
+use wingbeat_flow::{Pipeline, stage_item};
+use wingbeat_record::Subject;
 use wingbeat_source::{Content, contents_of_frame};
-use wingbeat_stage::{Action, Item, Settings};
+use wingbeat_stage::{Action, Settings};
 
 use crate::{Outcome, verify::frames};
 
@@ -67,8 +67,8 @@ fn decode(frames: &[Vec<u8>], pipeline: &Pipeline) -> Outcome<(f64, usize)> {
         let mut items = Vec::new();
         for frame in frames {
             for content in contents_of_frame(frame)? {
-                if let Content::Post(post) = content {
-                    items.push(Item::new(Record::new(subject.clone(), post.payload)));
+                if let Content::Post(mut post) = content {
+                    items.push(stage_item(&subject, &mut post));
                 }
             }
         }

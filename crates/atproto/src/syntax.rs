@@ -210,6 +210,14 @@ impl<'a> RecordUri<'a> {
     }
 }
 
+impl RecordUri<'_> {
+    /// The address as text.
+    pub fn to_text(&self) -> String {
+        let RecordPath { collection, rkey } = self.path;
+        ["at://", self.did.0, "/", collection.0, "/", rkey.0].concat()
+    }
+}
+
 impl fmt::Display for RecordPath<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.collection.0, self.rkey.0)

@@ -26,6 +26,6 @@ pub use engine::Flow;
 pub use error::FlowError;
 pub use ingest::{Cursor, Ingest, IngestStatus, LegacyCursor, SavedPlace, Stages};
 pub use pack::{FlowSpec, IngestSpec, Pack, PackInfo, StreamSpec};
-pub use pipeline::Pipeline;
+pub use pipeline::{Pipeline, stage_item};
 pub use pool::Pool;
 pub use template::SubjectTemplate;

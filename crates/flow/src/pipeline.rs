@@ -2,12 +2,21 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use wingbeat_record::{DeadCause, Reason};
+use wingbeat_record::{DeadCause, Reason, Record, Subject};
+use wingbeat_source::Post;
 use wingbeat_stage::{Item, Settings, Stage, StageError, catalogue};
 
 /// The stages of a flow, in order.
 pub struct Pipeline {
     stages: Vec<Box<dyn Stage>>,
+}
+
+/// A post of a source for the stages. Its document goes along; its payload and its id stay.
+pub fn stage_item(subject: &Subject, post: &mut Post) -> Item {
+    match post.document.take() {
+        Some(document) => Item::of_document(subject.clone(), document),
+        None => Item::new(Record::new(subject.clone(), post.payload.clone())),
+    }
 }
 
 impl Pipeline {

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
-use wingbeat_record::{DeadCause, MessageId, Reason};
+use wingbeat_record::{DeadCause, Document, MessageId, Reason};
 
 /// One thing that a source has read. Every item ends in the books as emitted, filtered or dead.
 #[derive(Debug, Clone)]
@@ -55,10 +55,23 @@ impl Content {
 pub struct Post {
     /// One JSON object; keys in the order `uri, cid, author, text, created_at`, then the rest.
     pub payload: Bytes,
+    /// The payload as an object, where the source has written or read it as one: so that stages
+    /// need not scan it.
+    pub document: Option<Document>,
     /// Its identity: of uri and cid, or of the content, or of the position.
     pub id: MessageId,
-    /// Who wrote it (the DID), where the source knows: the key of the order per author.
-    pub author: Option<String>,
+}
+
+impl Post {
+    /// A post that the source knows to be an object.
+    pub fn of_document(document: Document, id: MessageId) -> Self {
+        Self { payload: document.payload().clone(), document: Some(document), id }
+    }
+
+    /// Bytes that claim to be a post.
+    pub fn of_bytes(payload: impl Into<Bytes>, id: MessageId) -> Self {
+        Self { payload: payload.into(), document: None, id }
+    }
 }
 
 /// Something that happened upstream and is no new post.

@@ -117,7 +117,7 @@ fn content_of_op(commit: &Commit<'_>, op: &Op<'_>) -> Result<Content, Failure> {
     let Some(cid) = op.cid else { return Ok(delete_event(&change()?)) };
     let record = commit.record(&cid).map_err(|error| Failure::of_block(cid, error))?;
     let post = PostRecord::decode(record).map_err(|error| Failure::of_record(cid, &error))?;
-    let name = cid.to_string();
+    let name = cid.to_text();
     let content = if op.action == Action::Update {
         update_event(&change()?, &name, &post)
     } else {

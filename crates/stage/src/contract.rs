@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 use wingbeat_model::linear::Features;
-use wingbeat_record::{DeadCause, Document, MessageId, Reason, Record};
+use wingbeat_record::{DeadCause, Document, JsonError, MessageId, Reason, Record, Subject};
 
 /// A step that looks at a batch of records. It runs on a thread of its own kind, never on the
 /// async runtime, so it may compute as long as it needs.
@@ -32,6 +32,8 @@ pub enum Verdict {
 #[derive(Debug)]
 pub struct Item {
     record: Record,
+    /// The payload as an object, where whoever brought it knew it as one.
+    scanned: Option<Document>,
     document: Option<Document>,
     pub(crate) text: String,
     /// Outside `None`: nobody has looked. Inside `None`: it can't be told.
@@ -48,6 +50,7 @@ impl Item {
     pub fn new(record: Record) -> Self {
         Self {
             record,
+            scanned: None,
             document: None,
             text: String::new(),
             language: None,
@@ -57,6 +60,12 @@ impl Item {
             tags: Vec::new(),
             verdict: None,
         }
+    }
+
+    /// A record whose payload is known to be an object, which need not be scanned again.
+    pub fn of_document(subject: Subject, document: Document) -> Self {
+        let record = Record::new(subject, document.payload().clone());
+        Self { scanned: Some(document), ..Self::new(record) }
     }
 
     /// The record as it came in.
@@ -72,6 +81,14 @@ impl Item {
     /// The text of the post; empty where it has none.
     pub fn text(&self) -> &str {
         &self.text
+    }
+
+    /// Scans the payload, where that was not done before.
+    pub(crate) fn scan(&mut self) -> Result<Document, JsonError> {
+        match self.scanned.take() {
+            Some(document) => Ok(document),
+            None => Document::parse(self.record.payload.clone()),
+        }
     }
 
     /// Sets what the stage `post` has found.

@@ -17,7 +17,7 @@ use wingbeat_source::{Connection, Content, Item, Place, Source};
 use wingbeat_stage::Verdict;
 
 use crate::{
-    FlowError, Pipeline, Pool,
+    FlowError, Pipeline, Pool, stage_item,
     books::{Books, Counts, Ticket},
     commit::publish,
     dead::{self, Death},
@@ -265,13 +265,13 @@ impl Settler {
     }
 
     /// Publishes what was read, and books it.
-    async fn settle(&mut self, items: Vec<Item>, places: Vec<Place>) -> Result<(), FlowError> {
+    async fn settle(&mut self, mut items: Vec<Item>, places: Vec<Place>) -> Result<(), FlowError> {
         let tickets = self.books.receive(items.len());
         let mut outcomes = Vec::with_capacity(items.len());
         let (mut published, mut records) = (Vec::new(), Vec::new());
         let mut position = self.position;
         let kinds: Vec<_> = items.iter().map(|item| kind_of(&item.content)).collect();
-        let judgements = self.judge(&items).await?;
+        let judgements = self.judge(&mut items).await?;
         for (item, judgement) in items.into_iter().zip(judgements) {
             position = position.max(item.position);
             let (outcome, record) = self.prepare(item, judgement)?;
@@ -343,18 +343,15 @@ impl Settler {
     }
 
     /// Sends the posts among the items through the stages.
-    async fn judge(&self, items: &[Item]) -> Result<Vec<Option<Judgement>>, FlowError> {
+    async fn judge(&self, items: &mut [Item]) -> Result<Vec<Option<Judgement>>, FlowError> {
         if self.stages.pipeline.is_empty() {
             return Ok(items.iter().map(|_| None).collect());
         }
         let subject = Subject::new(NAME)?;
         let mut posts: Vec<Option<wingbeat_stage::Item>> = items
-            .iter()
-            .map(|item| match &item.content {
-                Content::Post(post) => {
-                    let record = Record::new(subject.clone(), post.payload.clone());
-                    Some(wingbeat_stage::Item::new(record))
-                }
+            .iter_mut()
+            .map(|item| match &mut item.content {
+                Content::Post(post) => Some(stage_item(&subject, post)),
                 _ => None,
             })
             .collect();
