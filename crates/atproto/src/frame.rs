@@ -11,6 +11,9 @@ use crate::{
     tid::Tid,
 };
 
+/// The header of a commit, which most frames have.
+const COMMIT_HEADER: &[u8; 15] = b"\xa2\x61t\x67#commit\x62op\x01";
+
 /// The longest frame that is accepted, in bytes: 5 MB, the limit of the event-stream
 /// specification.
 pub const FRAME_BYTES_MAX: usize = 5_000_000;
@@ -118,6 +121,11 @@ impl<'a> Frame<'a> {
         let at = |part| move |error: DecodeError| FrameError { part, error };
         limit("bytes", frame.len(), FRAME_BYTES_MAX).map_err(at("frame"))?;
         let mut reader = Reader::new(frame);
+        if reader.take_expected(COMMIT_HEADER) {
+            let commit = Commit::read(&mut reader).map_err(at("#commit"))?;
+            reader.end().map_err(|error| at("frame")(error.into()))?;
+            return Ok(Self::Commit(commit));
+        }
         let (op, kind) = read_header(&mut reader).map_err(at("header"))?;
         let payload = &mut reader;
         let decoded = match (op, kind) {

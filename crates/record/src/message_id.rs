@@ -26,7 +26,7 @@ impl MessageId {
 
     /// The id of a post: `{uri}:{cid}`, as the replaced services write it.
     pub fn of_post(uri: &str, cid: &str) -> Self {
-        Self::new(format!("{uri}:{cid}"))
+        Self::new([uri, ":", cid].concat())
     }
 
     /// The id of content that carries none: `sha256:` and the first 16 bytes of its hash in

@@ -195,6 +195,19 @@ impl<'a> Reader<'a> {
         is_null
     }
 
+    /// Passes over these bytes, if they are next, and says whether they were. As there is one way
+    /// to write each value, a value that is expected can be told by its bytes, head included.
+    #[inline(always)]
+    pub(crate) fn take_expected<const N: usize>(&mut self, expected: &[u8; N]) -> bool {
+        match self.rest.split_first_chunk() {
+            Some((next, behind)) if next == expected => {
+                self.rest = behind;
+                true
+            }
+            _ => false,
+        }
+    }
+
     /// A float.
     pub fn float(&mut self) -> Result<f64, CborError> {
         let start = *self;
