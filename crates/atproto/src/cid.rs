@@ -81,6 +81,12 @@ impl Cid {
         if Self::is_cid(&bytes) { Ok(Self(bytes)) } else { Err(CidError::Kind) }
     }
 
+    /// The CID of a link, which was found to be one where it was read.
+    #[inline]
+    pub(crate) fn from_link(bytes: &[u8; CID_BYTES]) -> Self {
+        Self(*bytes)
+    }
+
     /// Whether the bytes are a CID in its binary form.
     #[inline]
     pub(crate) fn is_cid(bytes: &[u8]) -> bool {

@@ -6,7 +6,7 @@
 use crate::{
     car::{BlockError, Car},
     cbor::Reader,
-    cid::Cid,
+    cid::{CID_BYTES, Cid},
     decode::{DecodeError, InField as _, limit, parse_tid, read_seq, utf8},
     syntax::{Did, RecordPath},
     tid::Tid,
@@ -30,10 +30,9 @@ pub struct Commit<'a> {
     pub seq: u64,
     /// A CAR of the records that were written, and of the tree's nodes that changed.
     pub blocks: &'a [u8],
-    /// The name of the signed commit object.
-    pub commit: Cid,
-    /// The root of the repository's tree before this commit, where it is told.
-    pub prev_data: Option<Cid>,
+    // Names stay where they are until they are asked for: to pass over a commit costs no copies.
+    commit: &'a [u8; CID_BYTES],
+    prev_data: Option<&'a [u8; CID_BYTES]>,
     ops: Ops<'a>,
     repo: &'a [u8],
     rev: &'a [u8],
@@ -59,11 +58,8 @@ pub enum Action {
 pub struct Op<'a> {
     /// What it does.
     pub action: Action,
-    /// The name of the record's new content. `None` for a deletion, and only for that.
-    pub cid: Option<Cid>,
-    /// The name of the record's old content, where it is told. `None` for a creation, and only
-    /// for that, says the specification; older servers don't tell it at all.
-    pub prev: Option<Cid>,
+    cid: Option<&'a [u8; CID_BYTES]>,
+    prev: Option<&'a [u8; CID_BYTES]>,
     path: &'a [u8],
 }
 
@@ -77,6 +73,7 @@ pub struct Ops<'a> {
 }
 
 impl<'a> Commit<'a> {
+    #[inline(always)]
     pub(crate) fn read(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
         let start = *reader;
         if let Some(commit) = Self::read_usual(reader) {
@@ -112,9 +109,8 @@ impl<'a> Commit<'a> {
             return None;
         }
         let time = reader.text_bytes().ok()?;
-        if entries.take_expected_key(b"\x65blobs", reader) {
-            reader.skip().ok()?;
-        }
+        // These three are still sent, and hold nothing.
+        let _ = entries.take_expected_key(b"\x65blobs\x80", reader);
         let mut since = None;
         if entries.take_expected_key(b"\x65since", reader) && !reader.take_null() {
             since = Some(reader.text_bytes().ok()?);
@@ -126,22 +122,19 @@ impl<'a> Commit<'a> {
         if !entries.take_expected_key(b"\x66commit", reader) {
             return None;
         }
-        let commit = reader.link().ok()?;
-        if entries.take_expected_key(b"\x66rebase", reader) {
-            reader.skip().ok()?;
-        }
-        if entries.take_expected_key(b"\x66tooBig", reader) {
-            reader.skip().ok()?;
-        }
+        let commit = reader.link_bytes().ok()?;
+        let _ = entries.take_expected_key(b"\x66rebase\xf4", reader);
+        let _ = entries.take_expected_key(b"\x66tooBig\xf4", reader);
         let mut prev_data = None;
         if entries.take_expected_key(b"\x68prevData", reader) {
-            prev_data = reader.link_or_null().ok()?;
+            prev_data = reader.link_bytes_or_null().ok()?;
         }
         let is_whole = entries.left() == 0 && blocks.len() <= BLOCKS_BYTES_MAX;
         is_whole.then_some(Self { seq, blocks, commit, prev_data, ops, repo, rev, since, time })
     }
 
     /// Reads a commit, whatever keys it has.
+    #[cold]
     fn read_any(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
         let (mut seq, mut blocks, mut ops) = (None, None, None);
         let (mut repo, mut rev, mut since, mut time) = (None, None, None, None);
@@ -157,8 +150,8 @@ impl<'a> Commit<'a> {
                 b"since" if reader.take_null() => {}
                 b"since" => since = Some(reader.text_bytes().in_field("since")?),
                 b"blocks" => blocks = Some(reader.bytes().in_field("blocks")?),
-                b"commit" => commit = Some(reader.link().in_field("commit")?),
-                b"prevData" => prev_data = reader.link_or_null().in_field("prevData")?,
+                b"commit" => commit = Some(reader.link_bytes().in_field("commit")?),
+                b"prevData" => prev_data = reader.link_bytes_or_null().in_field("prevData")?,
                 // `blobs`, `rebase` and `tooBig` are still sent, and mean nothing any more.
                 _ => reader.skip()?,
             }
@@ -196,6 +189,16 @@ impl<'a> Commit<'a> {
     /// When the server received it, as it writes it.
     pub fn time(&self) -> Result<&'a str, DecodeError> {
         utf8(self.time, "time")
+    }
+
+    /// The name of the signed commit object.
+    pub fn commit(&self) -> Cid {
+        Cid::from_link(self.commit)
+    }
+
+    /// The root of the repository's tree before this commit, where it is told.
+    pub fn prev_data(&self) -> Option<Cid> {
+        self.prev_data.map(Cid::from_link)
     }
 
     /// The operations in order.
@@ -243,16 +246,11 @@ impl<'a> Ops<'a> {
     }
 }
 
-impl<'a> Iterator for Ops<'a> {
-    type Item = Result<Op<'a>, DecodeError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        self.left = self.left.checked_sub(1)?;
+impl<'a> Ops<'a> {
+    /// The next operation, of which there is one, whatever keys it has.
+    #[cold]
+    fn next_any(&mut self) -> Result<Op<'a>, DecodeError> {
         let start = self.reader;
-        if let Some(op) = Op::read_usual(&mut self.reader) {
-            return Some(Ok(op));
-        }
-        self.reader = start;
         let op = Op::read(&mut self.reader);
         if op.is_err() {
             self.reader = start;
@@ -262,7 +260,22 @@ impl<'a> Iterator for Ops<'a> {
                 self.left = 0;
             }
         }
-        Some(op)
+        op
+    }
+}
+
+impl<'a> Iterator for Ops<'a> {
+    type Item = Result<Op<'a>, DecodeError>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Self::Item> {
+        self.left = self.left.checked_sub(1)?;
+        let start = self.reader;
+        if let Some(op) = Op::read_usual(&mut self.reader) {
+            return Some(Ok(op));
+        }
+        self.reader = start;
+        Some(self.next_any())
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
@@ -280,14 +293,14 @@ impl<'a> Op<'a> {
         if !entries.take_expected_key(b"\x63cid", reader) {
             return None;
         }
-        let mut cid = reader.link_or_null().ok()?;
+        let mut cid = reader.link_bytes_or_null().ok()?;
         if !entries.take_expected_key(b"\x64path", reader) {
             return None;
         }
         let path = reader.text_bytes().ok()?;
         let mut prev = None;
         if entries.take_expected_key(b"\x64prev", reader) {
-            prev = reader.link_or_null().ok()?;
+            prev = reader.link_bytes_or_null().ok()?;
         }
         let action = if entries.take_expected_key(b"\x66action\x66create", reader) {
             Action::Create
@@ -313,8 +326,8 @@ impl<'a> Op<'a> {
             match key {
                 b"action" => action = Some(Action::read(reader)?),
                 b"path" => path = Some(reader.text_bytes().in_field("path")?),
-                b"cid" => cid = reader.link_or_null().in_field("cid")?,
-                b"prev" => prev = reader.link_or_null().in_field("prev")?,
+                b"cid" => cid = reader.link_bytes_or_null().in_field("cid")?,
+                b"prev" => prev = reader.link_bytes_or_null().in_field("prev")?,
                 _ => reader.skip()?,
             }
         }
@@ -324,6 +337,17 @@ impl<'a> Op<'a> {
             Action::Create | Action::Update => Some(cid.in_field("cid")?),
         };
         Ok(Self { action, cid, prev, path: path.in_field("path")? })
+    }
+
+    /// The name of the record's new content. `None` for a deletion, and only for that.
+    pub fn cid(&self) -> Option<Cid> {
+        self.cid.map(Cid::from_link)
+    }
+
+    /// The name of the record's old content, where it is told. `None` for a creation, and only
+    /// for that, says the specification; older servers don't tell it at all.
+    pub fn prev(&self) -> Option<Cid> {
+        self.prev.map(Cid::from_link)
     }
 
     /// Whether it is about a record of this collection. It is cheap, to pass over what is not

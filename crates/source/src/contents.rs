@@ -11,6 +11,7 @@ use wingbeat_record::{Document, MessageId};
 use crate::{
     Content, Event, Post,
     dead::ORIGINAL_BYTES_MAX,
+    frame_contents::Ops,
     payload::{AccountEvent, PostFields, PostPayload, RecordEvent},
 };
 
@@ -26,6 +27,12 @@ pub(crate) struct ReadCounters {
 }
 
 impl ReadCounters {
+    /// Counts the operations of a frame.
+    pub(crate) fn count_ops(&self, ops: Ops) {
+        self.ops.fetch_add(ops.read, Ordering::Relaxed);
+        self.ops_skipped.fetch_add(ops.skipped, Ordering::Relaxed);
+    }
+
     /// As [`crate::Source::counters`].
     pub(crate) fn read(&self) -> Vec<(&'static str, u64)> {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);

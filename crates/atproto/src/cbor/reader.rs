@@ -226,15 +226,13 @@ impl<'a> Reader<'a> {
     /// A link.
     #[inline]
     pub fn link(&mut self) -> Result<Cid, CborError> {
-        let bytes = self.link_bytes()?;
-        // It was found to be a CID a moment ago.
-        Cid::from_bytes(bytes).map_err(|_| self.fail(CborErrorKind::Link))
+        self.link_bytes().map(Cid::from_link)
     }
 
     /// The CID of a link, still as bytes. As there is one way to write each number, there is one
     /// way to write what stands before a CID.
     #[inline]
-    fn link_bytes(&mut self) -> Result<&'a [u8; CID_BYTES], CborError> {
+    pub(crate) fn link_bytes(&mut self) -> Result<&'a [u8; CID_BYTES], CborError> {
         if let Some(behind_head) = self.rest.strip_prefix(LINK_HEAD)
             && let Some((cid, behind)) = behind_head.split_first_chunk()
             && Cid::is_cid(cid)
@@ -261,6 +259,12 @@ impl<'a> Reader<'a> {
     #[inline]
     pub fn link_or_null(&mut self) -> Result<Option<Cid>, CborError> {
         if self.take_null() { Ok(None) } else { self.link().map(Some) }
+    }
+
+    /// The CID of a link, still as bytes, or `None` for `null`.
+    #[inline]
+    pub(crate) fn link_bytes_or_null(&mut self) -> Result<Option<&'a [u8; CID_BYTES]>, CborError> {
+        if self.take_null() { Ok(None) } else { self.link_bytes().map(Some) }
     }
 
     /// Enters an array and returns the number of its elements. Each takes a byte at least, so
@@ -372,6 +376,13 @@ impl<'a> Reader<'a> {
             {
                 self.rest = behind;
                 Ok(Head { major: byte >> 5, number: u64::from(number) })
+            }
+            // The lengths of the blocks of a commit.
+            [byte, high @ 1..=u8::MAX, low, ref behind @ ..]
+                if byte & INFO == 25 && byte >> 5 != major::OTHER =>
+            {
+                self.rest = behind;
+                Ok(Head { major: byte >> 5, number: u64::from(u16::from_be_bytes([high, low])) })
             }
             [byte, ..] if byte >> 5 == major::OTHER => Ok(Head { major: major::OTHER, number: 0 }),
             _ => self.long_head(),

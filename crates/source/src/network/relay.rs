@@ -50,11 +50,10 @@ pub(crate) fn decode(
         Frame::Info(info) => return Ok(Decoded::Info(Notice::new(info.name, info.message))),
         Frame::Error(error) => return Ok(Decoded::Error(Notice::new(error.error, error.message))),
         Frame::Unknown { .. } => {
-            let contents = contents_of(&frame, bytes, &url, &counters.read);
-            return contents.into_iter().next().map_or_else(
-                || Err(BadMessage("an unknown frame without content".to_owned())),
-                |(_, content)| Ok(Decoded::Unknown(content)),
-            );
+            let mut unknown = None;
+            contents_of(&frame, bytes, &url, |_, content| unknown = Some(content));
+            let missing = || BadMessage("an unknown frame without content".to_owned());
+            return unknown.ok_or_else(missing).map(Decoded::Unknown);
         }
     };
     if let (Frame::Commit(commit), Verify::Hashes | Verify::Full) = (&frame, options.verify) {
@@ -62,13 +61,13 @@ pub(crate) fn decode(
         verify_hashes(commit).map_err(|error| BadMessage(error.to_string()))?;
     }
     let name = EventName { url, cursor: seq };
-    let contents = if did.is_some_and(|did| !options.wants(did.as_str())) {
+    let mut contents = Vec::new();
+    if did.is_some_and(|did| !options.wants(did.as_str())) {
         count(&counters.unwanted);
-        Vec::new()
     } else {
-        let contents = contents_of(&frame, bytes, &name, &counters.read);
-        contents.into_iter().map(|(_, content)| content).collect()
-    };
+        let take = |_, content| contents.push(content);
+        counters.read.count_ops(contents_of(&frame, bytes, &name, take));
+    }
     Ok(Decoded::Event(StreamEvent {
         cursor: seq,
         time_us: time.and_then(micros_of),
