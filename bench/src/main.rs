@@ -3,6 +3,7 @@
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a benchmark talks to its user")]
 
+mod clock;
 mod decode;
 mod enrich;
 mod log;

@@ -11,9 +11,6 @@ use crate::{
     tid::Tid,
 };
 
-/// The header of a commit, which most frames have.
-const COMMIT_HEADER: &[u8; 15] = b"\xa2\x61t\x67#commit\x62op\x01";
-
 /// The longest frame that is accepted, in bytes: 5 MB, the limit of the event-stream
 /// specification.
 pub const FRAME_BYTES_MAX: usize = 5_000_000;
@@ -117,15 +114,20 @@ pub struct FrameError {
 impl<'a> Frame<'a> {
     /// Reads a frame. Of a commit, only what tells whether one wants to know more: its operations
     /// come out of [`Commit::ops`], its records out of [`Commit::record`].
+    #[inline]
     pub fn decode(frame: &'a [u8]) -> Result<Self, FrameError> {
+        match Commit::of_usual_frame(frame) {
+            Some(commit) => Ok(Self::Commit(commit)),
+            None => Self::decode_any(frame),
+        }
+    }
+
+    /// Reads a frame, whatever is in it.
+    #[inline(never)]
+    fn decode_any(frame: &'a [u8]) -> Result<Self, FrameError> {
         let at = |part| move |error: DecodeError| FrameError { part, error };
         limit("bytes", frame.len(), FRAME_BYTES_MAX).map_err(at("frame"))?;
         let mut reader = Reader::new(frame);
-        if reader.take_expected(COMMIT_HEADER) {
-            let commit = Commit::read(&mut reader).map_err(at("#commit"))?;
-            reader.end().map_err(|error| at("frame")(error.into()))?;
-            return Ok(Self::Commit(commit));
-        }
         let (op, kind) = read_header(&mut reader).map_err(at("header"))?;
         let payload = &mut reader;
         let decoded = match (op, kind) {

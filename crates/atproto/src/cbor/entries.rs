@@ -80,20 +80,6 @@ impl<'a> Entries<'a> {
         }
     }
 
-    /// Passes over an expected key, if it is next, and says whether it was. `key` is the key with
-    /// its head. The caller asks for keys in the order in which they must stand, and for no other
-    /// keys: so the order needs no check.
-    #[inline(always)]
-    pub(crate) fn take_expected_key<const N: usize>(
-        &mut self,
-        key: &[u8; N],
-        reader: &mut Reader<'a>,
-    ) -> bool {
-        let is_next = self.left > 0 && reader.take_expected(key);
-        self.left -= usize::from(is_next);
-        is_next
-    }
-
     #[cold]
     fn misplaced(&self, key: &[u8], reader: &Reader<'_>) -> CborError {
         let is_duplicate = self.previous == Some(key);

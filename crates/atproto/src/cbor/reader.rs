@@ -15,7 +15,7 @@ use crate::cid::{CID_BYTES, Cid};
 pub struct Reader<'a> {
     pub(super) rest: &'a [u8],
     /// The length of the whole input.
-    length: usize,
+    pub(super) length: usize,
 }
 
 /// The kind of a value, as its head tells it.
@@ -195,19 +195,6 @@ impl<'a> Reader<'a> {
         is_null
     }
 
-    /// Passes over these bytes, if they are next, and says whether they were. As there is one way
-    /// to write each value, a value that is expected can be told by its bytes, head included.
-    #[inline(always)]
-    pub(crate) fn take_expected<const N: usize>(&mut self, expected: &[u8; N]) -> bool {
-        match self.rest.split_first_chunk() {
-            Some((next, behind)) if next == expected => {
-                self.rest = behind;
-                true
-            }
-            _ => false,
-        }
-    }
-
     /// A float.
     pub fn float(&mut self) -> Result<f64, CborError> {
         let start = *self;
@@ -376,13 +363,6 @@ impl<'a> Reader<'a> {
             {
                 self.rest = behind;
                 Ok(Head { major: byte >> 5, number: u64::from(number) })
-            }
-            // The lengths of the blocks of a commit.
-            [byte, high @ 1..=u8::MAX, low, ref behind @ ..]
-                if byte & INFO == 25 && byte >> 5 != major::OTHER =>
-            {
-                self.rest = behind;
-                Ok(Head { major: byte >> 5, number: u64::from(u16::from_be_bytes([high, low])) })
             }
             [byte, ..] if byte >> 5 == major::OTHER => Ok(Head { major: major::OTHER, number: 0 }),
             _ => self.long_head(),
