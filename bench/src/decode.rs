@@ -63,14 +63,15 @@ fn decode(frames: &[Vec<u8>], pipeline: &Pipeline) -> Outcome<(f64, usize)> {
     let subject = Subject::new("bench")?;
     let mut posts = 0;
     let start = clock::thread_time()?;
+    let mut items = Vec::with_capacity(frames.len());
     for _ in 0..PASSES {
-        let mut items = Vec::new();
+        items.clear();
         for frame in frames {
-            for content in contents_of_frame(frame)? {
+            contents_of_frame(frame, |content| {
                 if let Content::Post(mut post) = content {
                     items.push(stage_item(&subject, &mut post));
                 }
-            }
+            })?;
         }
         pipeline.run(&mut items.iter_mut().collect::<Vec<_>>());
         posts = items.iter().filter(|item| item.verdict().is_none()).count();

@@ -28,6 +28,7 @@ impl ObjectWriter {
     }
 
     /// A text.
+    #[inline]
     pub fn text(&mut self, key: &'static str, text: &str) {
         self.member(key, |out| write_text(out, text));
     }

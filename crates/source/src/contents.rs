@@ -79,10 +79,15 @@ pub(crate) fn post_content(
     cid: &str,
     post: &PostRecord<'_>,
 ) -> Result<Content, TooLarge> {
-    let (author, address) = (uri.did.as_str(), uri.to_text());
-    let payload = PostPayload { uri: &address, cid, author, fields: fields_of(post) };
+    // One text for both: the id begins with the address.
+    let mut id = String::with_capacity(uri.bytes() + 1 + cid.len());
+    uri.push_to(&mut id);
+    id.extend([":", cid]);
+    let address = id.get(..uri.bytes()).unwrap_or_default();
+    let author = uri.did.as_str();
+    let payload = PostPayload { uri: address, cid, author, fields: fields_of(post) };
     let document = limited(payload.write(), cid)?;
-    Ok(Content::Post(Post::of_document(document, MessageId::of_post(&address, cid))))
+    Ok(Content::Post(Post::of_document(document, MessageId::new(id))))
 }
 
 /// A post has new content.
@@ -118,7 +123,7 @@ fn record_event(
     change: &Change<'_>,
     update: Option<(&str, PostFields<'_>)>,
 ) -> (Document, MessageId) {
-    let address = change.uri.to_text();
+    let address = change.uri.to_string();
     let rev = change.rev.to_string();
     let payload = RecordEvent {
         kind,

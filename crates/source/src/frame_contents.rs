@@ -17,17 +17,16 @@ use crate::{
     dead::dead,
 };
 
-/// What is in a frame of the firehose: what every source that reads frames makes of it.
+/// Takes out what is in a frame of the firehose: what every source that reads frames makes of it.
 ///
 /// # Errors
 ///
 /// When it is no sound frame. A sound frame with an unsound record gives a dead letter for that
 /// record.
-pub fn contents_of_frame(bytes: &[u8]) -> Result<Vec<Content>, FrameError> {
+pub fn contents_of_frame(bytes: &[u8], mut take: impl FnMut(Content)) -> Result<(), FrameError> {
     let frame = Frame::decode(bytes)?;
-    let mut contents = Vec::new();
-    contents_of(&frame, bytes, &"the frame", |_, content| contents.push(content));
-    Ok(contents)
+    contents_of(&frame, bytes, &"the frame", |_, content| take(content));
+    Ok(())
 }
 
 /// The operations of a frame.

@@ -48,6 +48,12 @@ mod other {
 /// The tag of a link.
 const TAG_LINK: u64 = 42;
 
+/// Whether bytes are UTF-8. Most are short and ASCII, which is told without a call.
+#[inline]
+fn is_utf8(bytes: &[u8]) -> bool {
+    bytes.iter().fold(0, |all, byte| all | byte) < 0x80 || std::str::from_utf8(bytes).is_ok()
+}
+
 /// How a key must stand to the key before it: shorter first, then bytewise.
 #[inline]
 fn key_order(previous: &[u8], key: &[u8]) -> std::cmp::Ordering {

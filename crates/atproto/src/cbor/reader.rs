@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{CborError, CborErrorKind, DEPTH_MAX, Entries, TAG_LINK, major, other};
+use super::{CborError, CborErrorKind, DEPTH_MAX, Entries, TAG_LINK, is_utf8, major, other};
 use crate::cid::{CID_BYTES, Cid};
 
 /// A cursor over DRISL-CBOR bytes.
@@ -297,8 +297,10 @@ impl<'a> Reader<'a> {
             }
             major::BYTES => _ = self.take(head.number)?,
             major::TEXT if STRICT => {
-                *self = start;
-                self.text()?;
+                if !is_utf8(self.take(head.number)?) {
+                    *self = start;
+                    self.text()?;
+                }
             }
             major::TEXT => _ = self.take(head.number)?,
             major::ARRAY | major::MAP if depth >= DEPTH_MAX => {
@@ -313,7 +315,7 @@ impl<'a> Reader<'a> {
                 let mut entries = self.entries(head.number)?;
                 while entries.left() > 0 {
                     if STRICT {
-                        entries.next_checked_key(self)?;
+                        entries.next_checked_bytes(self)?;
                     } else {
                         entries.next_unchecked_key(self)?;
                     }
