@@ -6,13 +6,24 @@
 mod clock;
 mod decode;
 mod enrich;
+mod ingest_tls;
+mod live;
 mod log;
 mod verify;
 
-use std::error::Error;
+use std::{error::Error, path::PathBuf};
 
 /// What a benchmark ends with.
 type Outcome<T> = Result<T, Box<dyn Error>>;
+
+/// The program beside this one.
+fn program() -> Outcome<PathBuf> {
+    let path = std::env::current_exe()?.with_file_name("wingbeat");
+    if path.exists() {
+        return Ok(path);
+    }
+    Err(format!("{} is not there: run `make build` first", path.display()).into())
+}
 
 fn main() {
     let mut arguments = std::env::args().skip(1);
@@ -23,16 +34,23 @@ fn main() {
         "enrich" => enrich::run(argument.as_deref()),
         "decode" => decode::run(argument.as_deref()),
         "verify" => verify::run(argument.as_deref()),
+        "ingest-tls" => ingest_tls::run(),
+        "consume-tls" => ingest_tls::consume(argument.as_deref(), arguments.next().as_deref()),
+        "live" => live::run(argument.as_deref()),
         "all" => log::run(None).and_then(|()| {
             println!();
             decode::run(None)?;
             println!();
             verify::run(None)?;
             println!();
+            ingest_tls::run()?;
+            println!();
+            live::run(None)?;
+            println!();
             enrich::run(None)
         }),
         _ => Err("usage: wingbeat-bench all | log [DIRECTORY] | enrich [POSTS.jsonl.gz] | \
-                  decode [RECORDING_FOLDER] | verify [RECORDING_FOLDER]"
+                  decode [RECORDING_FOLDER] | verify [RECORDING_FOLDER] | ingest-tls | live [SECONDS]"
             .into()),
     };
     if let Err(error) = result {
