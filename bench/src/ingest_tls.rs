@@ -48,7 +48,8 @@ pub(crate) fn run() -> Outcome<()> {
     let certificate = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()])?;
     let trusted = tempfile::NamedTempFile::new()?;
     std::fs::write(trusted.path(), certificate.cert.pem())?;
-    let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(certificate.signing_key.serialize_der()));
+    let key =
+        PrivateKeyDer::from(PrivatePkcs8KeyDer::from(certificate.signing_key.serialize_der()));
     let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()?
         .with_no_client_auth()

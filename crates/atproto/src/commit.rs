@@ -7,8 +7,8 @@ use crate::{
     car::{BlockError, Car},
     cbor::{self, Reader, Usual},
     cid::{CID_BYTES, Cid},
-    frame::FRAME_BYTES_MAX,
     decode::{DecodeError, InField as _, SEQ_END, limit, parse_tid, read_seq, utf8},
+    frame::FRAME_BYTES_MAX,
     syntax::{Did, RecordPath},
     tid::Tid,
 };
@@ -21,6 +21,9 @@ pub const OPS_MAX: usize = 200;
 
 /// The longest record, in bytes (the sync specification).
 pub const RECORD_BYTES_MAX: usize = 1_000_000;
+
+/// The entries that every usual commit has, beside those that hold nothing.
+const USUAL_ENTRIES: u8 = 9;
 
 /// A commit of one repository.
 ///
@@ -81,9 +84,9 @@ impl<'a> Commit<'a> {
         let reader = Reader::new(frame);
         let mut usual = Usual::at(&reader);
         usual.expect(b"\xa2\x61t\x67#commit\x62op\x01")?;
-        let mut left = usual.map()?;
+        let mut entries = usual.map()?;
         usual.expect(b"\x63ops")?;
-        let ops = Ops::read_usual(&mut usual)?;
+        let (first_op, ops_count) = Ops::pass_usual(&mut usual)?;
         usual.expect(b"\x63rev")?;
         let rev = usual.text()?;
         usual.expect(b"\x63seq")?;
@@ -93,22 +96,21 @@ impl<'a> Commit<'a> {
         usual.expect(b"\x64time")?;
         let time = usual.text()?;
         // `blobs`, `rebase` and `tooBig` are still sent, and hold nothing.
-        left = left.wrapping_sub(usual.take(b"\x65blobs\x80").into());
+        entries = entries.wrapping_sub(usual.take(b"\x65blobs\x80").into());
         usual.expect(b"\x65since")?;
         let since = if usual.take(&[cbor::NULL]) { None } else { Some(usual.text()?) };
         usual.expect(b"\x66blocks")?;
         let blocks = usual.bytes()?;
         usual.expect(b"\x66commit")?;
         let commit = usual.link()?;
-        left = left.wrapping_sub(usual.take(b"\x66rebase\xf4").into());
-        left = left.wrapping_sub(usual.take(b"\x66tooBig\xf4").into());
+        entries = entries.wrapping_sub(usual.take(b"\x66rebase\xf4").into());
+        entries = entries.wrapping_sub(usual.take(b"\x66tooBig\xf4").into());
         usual.expect(b"\x68prevData")?;
         let prev_data = usual.link_or_null()?;
-        // What stood there without fail.
-        if left != 9 || !usual.is_at_end() || frame.len() > FRAME_BYTES_MAX {
+        if entries != USUAL_ENTRIES || !usual.is_at_end() || frame.len() > FRAME_BYTES_MAX {
             return None;
         }
-        let ops = Ops { reader: ops.0.reader(&reader), left: ops.1 };
+        let ops = Ops { reader: first_op.reader(&reader), left: ops_count };
         Some(Self { seq, blocks, commit, prev_data, ops, repo, rev, since, time })
     }
 
@@ -206,7 +208,7 @@ impl<'a> Ops<'a> {
 
     /// Passes over operations as today's servers write them: the first, and how many.
     #[inline(always)]
-    fn read_usual(usual: &mut Usual<'a>) -> Option<(Usual<'a>, usize)> {
+    fn pass_usual(usual: &mut Usual<'a>) -> Option<(Usual<'a>, usize)> {
         let left = usual.array()?;
         let first = *usual;
         for _ in 0..left {
@@ -217,6 +219,15 @@ impl<'a> Ops<'a> {
 }
 
 impl<'a> Ops<'a> {
+    /// The operations, none of them read from bytes that are expected.
+    #[cfg(test)]
+    pub(crate) fn read_by_any(mut self) -> impl Iterator<Item = Result<Op<'a>, DecodeError>> {
+        std::iter::from_fn(move || {
+            self.left = self.left.checked_sub(1)?;
+            Some(self.next_any())
+        })
+    }
+
     /// The next operation, of which there is one, whatever keys it has.
     #[cold]
     fn next_any(&mut self) -> Result<Op<'a>, DecodeError> {

@@ -84,7 +84,10 @@ impl<'a> Did<'a> {
         if method.is_empty() || !method.bytes().all(|b| b.is_ascii_lowercase()) {
             return fail("its method is not lower-case letters");
         }
-        if id.is_empty() || !id.bytes().all(|b| IS_IN_DIDS[usize::from(b)]) || id.ends_with([':', '%']) {
+        if id.is_empty()
+            || !id.bytes().all(|b| IS_IN_DIDS[usize::from(b)])
+            || id.ends_with([':', '%'])
+        {
             return fail(
                 "what follows its method has other characters than A-Z a-z 0-9 . _ : % -, or ends with : or %",
             );
@@ -215,7 +218,9 @@ impl<'a> RecordPath<'a> {
     /// Checks and takes `collection/rkey`.
     pub fn parse(text: &'a str) -> Result<Self, SyntaxError> {
         // What most are asked about, and known to be right.
-        if let Some(rkey) = text.strip_prefix(POST_COLLECTION).and_then(|rest| rest.strip_prefix('/')) {
+        if let Some(rkey) =
+            text.strip_prefix(POST_COLLECTION).and_then(|rest| rest.strip_prefix('/'))
+        {
             return Ok(Self { collection: Nsid(POST_COLLECTION), rkey: RecordKey::parse(rkey)? });
         }
         let Some((collection, rkey)) = text.split_once('/') else {

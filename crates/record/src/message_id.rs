@@ -32,9 +32,8 @@ impl MessageId {
     /// The id of content that carries none: `sha256:` and the first 16 bytes of its hash in
     /// hexadecimal.
     pub fn from_content(content: &[u8]) -> Self {
-        const DIGITS: [char; 16] = [
-            '0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f',
-        ];
+        const DIGITS: [char; 16] =
+            ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f'];
         let digest = Sha256::digest(content);
         let mut id = String::with_capacity(7 + 32);
         id.push_str("sha256:");

@@ -11,8 +11,7 @@ use wingbeat_record::Reason;
 use crate::{
     Content,
     contents::{
-        Change, account_event, delete_event, identity_event, post_content,
-        sync_event, update_event,
+        Change, account_event, delete_event, identity_event, post_content, sync_event, update_event,
     },
     dead::dead,
 };
@@ -75,10 +74,7 @@ fn contents_of_commit(
             Ok(op) => content_of_op(commit, &op),
             Err(error) => Err(Failure::from(error)),
         };
-        take(
-            index,
-            content.unwrap_or_else(|failure| failure.content(commit, bytes, index, name)),
-        );
+        take(index, content.unwrap_or_else(|failure| failure.content(commit, bytes, index, name)));
     }
     ops
 }

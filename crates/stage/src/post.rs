@@ -49,11 +49,9 @@ impl Post {
         if bytes > max {
             return Err(dead("too_large", format!("{bytes} bytes, over the limit of {max}")));
         }
-        let document =
-            item.scan().map_err(|error| dead(error.kind.token(), error.to_string()))?;
+        let document = item.scan().map_err(|error| dead(error.kind.token(), error.to_string()))?;
         for name in STRING_FIELDS {
-            if let Some(value) = document.get(name).filter(|v| !v.is_string() && !v.is_null())
-            {
+            if let Some(value) = document.get(name).filter(|v| !v.is_string() && !v.is_null()) {
                 let message = format!("`{name}` is {}, not a string", value.kind());
                 return Err(dead("wrong_type", message));
             }

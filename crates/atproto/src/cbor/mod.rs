@@ -14,8 +14,8 @@ mod value;
 pub use entries::Entries;
 pub use error::{CborError, CborErrorKind};
 pub use reader::{Kind, Reader, check};
-pub use value::{EncodeError, Value};
 pub(crate) use usual::Usual;
+pub use value::{EncodeError, Value};
 pub(crate) use value::{write_head, write_link, write_string};
 
 /// How deep arrays and maps may nest. The data limit that the reference implementations publish

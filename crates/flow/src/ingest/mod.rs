@@ -17,11 +17,12 @@ use wingbeat_source::{Connection, Content, Item, Place, Source};
 use wingbeat_stage::Verdict;
 
 use crate::{
-    FlowError, Pipeline, Pool, stage_item,
+    FlowError, Pipeline, Pool,
     books::{Books, Counts, Ticket},
     commit::publish,
     dead::{self, Death},
     pack::IngestSpec,
+    stage_item,
 };
 
 mod cursor;

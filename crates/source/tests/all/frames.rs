@@ -101,6 +101,8 @@ async fn the_recording_says_what_jetstream_says() {
         match &item.content {
             Content::Post(post) => {
                 let payload = json(&post.payload);
+                let scanned = wingbeat_record::Document::parse(post.payload.clone()).ok();
+                assert_eq!(post.document, scanned);
                 let uri = payload["uri"].as_str().unwrap();
                 let expected = posts.remove(uri).unwrap();
                 let record = &expected["record"];
