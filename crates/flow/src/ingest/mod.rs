@@ -345,7 +345,9 @@ impl Settler {
 
     /// Sends the posts among the items through the stages.
     async fn judge(&self, items: &mut [Item]) -> Result<Vec<Option<Judgement>>, FlowError> {
-        if self.stages.pipeline.is_empty() {
+        let is_post = |item: &Item| matches!(item.content, Content::Post(_));
+        // Without a post there is no reason to wake a thread.
+        if self.stages.pipeline.is_empty() || !items.iter().any(is_post) {
             return Ok(items.iter().map(|_| None).collect());
         }
         let subject = Subject::new(NAME)?;
