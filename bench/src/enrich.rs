@@ -5,7 +5,7 @@
 use std::{
     fs::File,
     io::{BufRead as _, BufReader, BufWriter, Read as _, Write as _},
-    path::{Path, PathBuf},
+    path::Path,
     process::{Command, Stdio},
     time::Instant,
 };
@@ -17,7 +17,7 @@ use wingbeat_model::linear::{Analyzer, Featuriser};
 use wingbeat_record::{Record, Subject};
 use wingbeat_stage::{Item, Settings};
 
-use crate::Outcome;
+use crate::{Outcome, live, program};
 
 const ROUNDS: usize = 5;
 const BATCH: usize = 500;
@@ -29,7 +29,7 @@ pub(crate) fn run(file: Option<&str>) -> Outcome<()> {
     println!("{} posts of {file}, one core, best of {ROUNDS} rounds\n", lines.len());
     stages(&lines)?;
     heads(&lines)?;
-    program(&lines)
+    pipes(&lines)
 }
 
 fn read(path: &Path) -> Outcome<Vec<Bytes>> {
@@ -128,18 +128,9 @@ fn heads(lines: &[Bytes]) -> Outcome<()> {
     Ok(())
 }
 
-/// The program beside this one.
-fn wingbeat() -> Outcome<PathBuf> {
-    let path = std::env::current_exe()?.with_file_name("wingbeat");
-    if path.exists() {
-        return Ok(path);
-    }
-    Err(format!("{} is not there: run `make build` first", path.display()).into())
-}
-
 #[expect(clippy::cast_precision_loss, reason = "counts of posts")]
-fn program(lines: &[Bytes]) -> Outcome<()> {
-    let mut child = Command::new(wingbeat()?)
+fn pipes(lines: &[Bytes]) -> Outcome<()> {
+    let mut child = Command::new(program()?)
         .arg("enrich")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -149,19 +140,18 @@ fn program(lines: &[Bytes]) -> Outcome<()> {
         return Err("no pipes".into());
     };
     let counting = std::thread::spawn(move || BufReader::new(output).split(b'\n').count());
-    let status = format!("/proc/{}/status", child.id());
+    let process = format!("/proc/{}", child.id());
     let mut input = BufWriter::with_capacity(1 << 16, input);
     let start = Instant::now();
     for line in lines.iter().cycle().take(PROGRAM_POSTS) {
         input.write_all(line)?;
         input.write_all(b"\n")?;
     }
-    let memory = std::fs::read_to_string(status)?;
+    let peak = live::peak_memory(&process)?;
     drop(input);
     let emitted = counting.join().map_err(|_| "counting failed")?;
     let rate = PROGRAM_POSTS as f64 / start.elapsed().as_secs_f64();
     child.wait()?;
-    let peak = memory.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap_or("?").trim();
     println!(
         "\n`wingbeat enrich` over {PROGRAM_POSTS} posts through pipes, all cores: {rate:.0} posts/s, \
          {emitted} emitted, memory at most {peak}"

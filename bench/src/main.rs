@@ -3,16 +3,28 @@
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a benchmark talks to its user")]
 
+mod clock;
 mod decode;
 mod enrich;
+mod ingest_tls;
+mod live;
 mod log;
 mod nats;
 mod verify;
 
-use std::error::Error;
+use std::{error::Error, path::PathBuf};
 
 /// What a benchmark ends with.
 type Outcome<T> = Result<T, Box<dyn Error>>;
+
+/// The program beside this one.
+fn program() -> Outcome<PathBuf> {
+    let path = std::env::current_exe()?.with_file_name("wingbeat");
+    if path.exists() {
+        return Ok(path);
+    }
+    Err(format!("{} is not there: run `make build` first", path.display()).into())
+}
 
 fn main() {
     let mut arguments = std::env::args().skip(1);
@@ -24,6 +36,9 @@ fn main() {
         "decode" => decode::run(argument.as_deref()),
         "nats" => nats::run(argument.as_deref()),
         "verify" => verify::run(argument.as_deref()),
+        "ingest-tls" => ingest_tls::run(),
+        "consume-tls" => ingest_tls::consume(argument.as_deref(), arguments.next().as_deref()),
+        "live" => live::run(argument.as_deref()),
         "all" => log::run(None).and_then(|()| {
             println!();
             decode::run(None)?;
@@ -32,10 +47,15 @@ fn main() {
             println!();
             nats::run(None)?;
             println!();
+            ingest_tls::run()?;
+            println!();
+            live::run(None)?;
+            println!();
             enrich::run(None)
         }),
         _ => Err("usage: wingbeat-bench all | log [DIRECTORY] | enrich [POSTS.jsonl.gz] | \
-                  decode [RECORDING_FOLDER] | nats [SERVER_BINARY] | verify [RECORDING_FOLDER]"
+                  decode [RECORDING_FOLDER] | verify [RECORDING_FOLDER] | ingest-tls | \
+                  live [SECONDS] | nats [SERVER_BINARY]"
             .into()),
     };
     if let Err(error) = result {

@@ -84,7 +84,7 @@ fn commit(frame: &[u8], is_right: impl Fn(&Commit<'_>) -> bool) -> bool {
 }
 
 fn is_signed(commit: &Commit<'_>, key: &PublicKey) -> bool {
-    let block = Car::parse(commit.blocks).ok().and_then(|car| car.find(&commit.commit).ok()?);
+    let block = Car::parse(commit.blocks).ok().and_then(|car| car.find(&commit.commit()).ok()?);
     let object = block.and_then(|block| CommitObject::parse(block).ok());
     object.is_some_and(|object| object.verify_signature(key).is_ok())
 }

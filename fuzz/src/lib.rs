@@ -34,7 +34,7 @@ pub fn frame(bytes: &[u8]) {
             let _ = (commit.repo(), commit.rev(), commit.since(), commit.time());
             for op in commit.ops().flatten() {
                 let _ = op.path();
-                let Some(cid) = op.cid else { continue };
+                let Some(cid) = op.cid() else { continue };
                 let Ok(record) = commit.record(&cid) else { continue };
                 assert!(cid.names(record));
                 let is_canonical = cbor::check(record).is_ok();

@@ -74,7 +74,7 @@ fn pass(frames: &[&[u8]]) -> Result<usize, Failure> {
             if op.action != Action::Create || !op.is_in(POST_COLLECTION) {
                 continue;
             }
-            let cid = op.cid.ok_or("a post without a cid")?;
+            let cid = op.cid().ok_or("a post without a cid")?;
             let post = Post::decode(commit.record(&cid)?)?;
             black_box((commit.repo()?, commit.rev()?, op.path()?, post));
             posts += 1;

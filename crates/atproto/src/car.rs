@@ -4,7 +4,7 @@
 //! finding one block walks the lengths of the sections before it and looks at nothing else.
 
 use crate::{
-    cbor::{CborError, EncodeError, Reader, Value},
+    cbor::{CborError, EncodeError, Reader, Usual, Value},
     cid::{CID_BYTES, Cid, CidError},
 };
 
@@ -99,6 +99,9 @@ impl<'a> Car<'a> {
         if header.len() > HEADER_BYTES_MAX {
             return Err(CarError::HeaderShape("it is too long"));
         }
+        if let Some(root) = read_usual_header(header) {
+            return Ok(Self { root: Some(root), sections });
+        }
         let mut reader = Reader::new(header);
         let (version, roots) = read_header(&mut reader).map_err(CarError::Header)?;
         if version != Some(1) {
@@ -136,7 +139,10 @@ impl<'a> Car<'a> {
     pub fn find(&self, cid: &Cid) -> Result<Option<&'a [u8]>, CarError> {
         let mut sections = self.sections;
         while let Some(section) = sections.next_section()? {
-            if let Some(content) = section.strip_prefix(cid.as_bytes()) {
+            // As arrays, whose comparison needs no call.
+            if let Some((name, content)) = section.split_first_chunk()
+                && name == cid.as_bytes()
+            {
                 return Ok(Some(content));
             }
         }
@@ -186,6 +192,15 @@ impl<'a> Blocks<'a> {
     pub fn is_empty(&self) -> bool {
         self.sorted.is_empty()
     }
+}
+
+/// The root, where the header has one root and nothing else to say.
+fn read_usual_header(header: &[u8]) -> Option<Cid> {
+    let mut usual = Usual::at(&Reader::new(header));
+    usual.expect(b"\xa2\x65roots\x81")?;
+    let root = usual.link()?;
+    usual.expect(b"\x67version\x01")?;
+    usual.is_at_end().then(|| Cid::from_link(root))
 }
 
 /// The version, and the first of the roots.

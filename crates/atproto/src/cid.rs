@@ -3,7 +3,7 @@
 //! atproto uses one shape of the many that CIDs can have (<https://dasl.ing/cid.html>): version 1,
 //! the codec DRISL (`dag-cbor`) or raw, and SHA-256.
 
-use std::{fmt, str::FromStr};
+use std::{fmt, ops::Deref, str::FromStr};
 
 use sha2::{Digest, Sha256};
 
@@ -81,6 +81,12 @@ impl Cid {
         if Self::is_cid(&bytes) { Ok(Self(bytes)) } else { Err(CidError::Kind) }
     }
 
+    /// The CID of a link, which was found to be one where it was read.
+    #[inline]
+    pub(crate) fn from_link(bytes: &[u8; CID_BYTES]) -> Self {
+        Self(*bytes)
+    }
+
     /// Whether the bytes are a CID in its binary form.
     #[inline]
     pub(crate) fn is_cid(bytes: &[u8]) -> bool {
@@ -107,28 +113,42 @@ impl Cid {
     }
 }
 
-impl fmt::Display for Cid {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut text = String::with_capacity(CID_TEXT_BYTES);
-        text.push('b');
-        let mut bits = 0_u32;
-        let mut bit_count = 0_u32;
-        for byte in self.0 {
-            bits = bits << 8 | u32::from(byte);
-            bit_count += 8;
-            while bit_count >= 5 {
-                bit_count -= 5;
-                text.push(character(bits >> bit_count));
-            }
-        }
-        // 288 bits leave three over, which two zero bits fill up.
-        text.push(character(bits << (5 - bit_count)));
-        f.write_str(&text)
+/// A CID as text.
+#[derive(Debug, Clone, Copy)]
+pub struct CidText([u8; CID_TEXT_BYTES]);
+
+impl Deref for CidText {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        // It is all ASCII.
+        std::str::from_utf8(&self.0).unwrap_or_default()
     }
 }
 
-fn character(bits: u32) -> char {
-    char::from(ALPHABET[(bits & 31) as usize])
+impl Cid {
+    /// The text form, `b` and base32, without allocating.
+    pub fn to_text(&self) -> CidText {
+        let mut text = [b'b'; CID_TEXT_BYTES];
+        let (groups, [last]) = self.0.as_chunks::<5>() else { return CidText(text) };
+        let (characters, last_two) = text[1..].as_chunks_mut::<8>();
+        for (characters, &[a, b, c, d, e]) in characters.iter_mut().zip(groups) {
+            let bits = u64::from_be_bytes([0, 0, 0, a, b, c, d, e]);
+            for (index, character) in characters.iter_mut().enumerate() {
+                *character = ALPHABET[(bits >> (35 - 5 * index) & 31) as usize];
+            }
+        }
+        // 8 bits are left over, which two zero bits fill up.
+        let bits = usize::from(*last) << 2;
+        last_two.copy_from_slice(&[ALPHABET[bits >> 5], ALPHABET[bits & 31]]);
+        CidText(text)
+    }
+}
+
+impl fmt::Display for Cid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.to_text())
+    }
 }
 
 impl fmt::Debug for Cid {

@@ -7,7 +7,7 @@ use crate::{
 };
 
 /// The first number that is no sequence number: they must be exact in a double.
-const SEQ_END: u64 = 1 << 53;
+pub(crate) const SEQ_END: u64 = 1 << 53;
 
 /// Why a message, an operation or a record can't be understood.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -114,7 +114,17 @@ pub struct FrameError {
 impl<'a> Frame<'a> {
     /// Reads a frame. Of a commit, only what tells whether one wants to know more: its operations
     /// come out of [`Commit::ops`], its records out of [`Commit::record`].
+    #[inline]
     pub fn decode(frame: &'a [u8]) -> Result<Self, FrameError> {
+        match Commit::of_usual_frame(frame) {
+            Some(commit) => Ok(Self::Commit(commit)),
+            None => Self::decode_any(frame),
+        }
+    }
+
+    /// Reads a frame, whatever is in it.
+    #[inline(never)]
+    fn decode_any(frame: &'a [u8]) -> Result<Self, FrameError> {
         let at = |part| move |error: DecodeError| FrameError { part, error };
         limit("bytes", frame.len(), FRAME_BYTES_MAX).map_err(at("frame"))?;
         let mut reader = Reader::new(frame);
@@ -272,4 +282,85 @@ pub fn encode(kind: &str, payload: &Value<'_>) -> Result<Vec<u8>, EncodeError> {
     let mut frame = header.encode()?;
     frame.extend_from_slice(&payload.encode()?);
     Ok(frame)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{Cid, Codec};
+
+    /// A commit as today's servers write it, with so many operations of each kind.
+    fn commit(creations: usize, deletions: usize, updates: usize) -> Vec<u8> {
+        let cid = Cid::of(Codec::Drisl, b"\xa0");
+        let path = Value::Text("app.bsky.feed.post/3jzfcijpj2z2a");
+        let op = |action: &'static str, cid: Value<'static>, prev: Option<Value<'static>>| {
+            let mut op =
+                vec![("action", Value::Text(action)), ("path", path.clone()), ("cid", cid)];
+            op.extend(prev.map(|prev| ("prev", prev)));
+            Value::Map(op)
+        };
+        let mut ops = vec![op("create", Value::Link(cid), None); creations];
+        ops.extend(vec![op("delete", Value::Null, Some(Value::Link(cid))); deletions]);
+        ops.extend(vec![op("update", Value::Link(cid), Some(Value::Link(cid))); updates]);
+        let payload = Value::Map(vec![
+            ("ops", Value::Array(ops)),
+            ("rev", Value::Text("3mptbypluud2a")),
+            ("seq", Value::Integer(30_000_000_000)),
+            ("repo", Value::Text("did:plc:44ybard66vv44zksje25o7dz")),
+            ("time", Value::Text("2026-07-04T14:38:08.999Z")),
+            ("blobs", Value::Array(Vec::new())),
+            ("since", Value::Text("3mptbypluud2a")),
+            ("blocks", Value::Bytes(&[7; 300])),
+            ("commit", Value::Link(cid)),
+            ("rebase", Value::Bool(false)),
+            ("tooBig", Value::Bool(false)),
+            ("prevData", Value::Link(cid)),
+        ]);
+        encode("#commit", &payload).unwrap()
+    }
+
+    /// What a frame is, and its operations: told by the bytes that are expected, and by a reader.
+    fn both(frame: &[u8]) -> [String; 2] {
+        let (usual, any) = (Frame::decode(frame), Frame::decode_any(frame));
+        let usual_ops = match &usual {
+            Ok(Frame::Commit(commit)) => format!("{:?}", commit.ops().collect::<Vec<_>>()),
+            _ => String::new(),
+        };
+        let any_ops = match &any {
+            Ok(Frame::Commit(commit)) => {
+                format!("{:?}", commit.ops().read_by_any().collect::<Vec<_>>())
+            }
+            _ => String::new(),
+        };
+        [format!("{usual:?} {usual_ops}"), format!("{any:?} {any_ops}")]
+    }
+
+    #[test]
+    fn a_commit_is_read_as_expected() {
+        assert!(Commit::of_usual_frame(&commit(2, 1, 1)).is_some());
+        let [usual, any] = both(&commit(2, 1, 1));
+        assert_eq!(usual, any);
+    }
+
+    proptest! {
+        #[test]
+        fn reading_what_is_expected_accepts_and_finds_what_reading_anything_does(
+            counts in (0_usize..3, 0_usize..3, 0_usize..3),
+            edits in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..3),
+            cut in prop::option::of(any::<prop::sample::Index>()),
+        ) {
+            let mut frame = commit(counts.0, counts.1, counts.2);
+            for (index, byte) in edits {
+                let at = index.index(frame.len());
+                frame[at] = byte;
+            }
+            if let Some(cut) = cut {
+                frame.truncate(cut.index(frame.len()));
+            }
+            let [usual, any] = both(&frame);
+            prop_assert_eq!(usual, any);
+        }
+    }
 }

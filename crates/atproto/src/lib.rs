@@ -33,7 +33,7 @@ mod verify;
 pub mod write;
 
 pub use car::{BlockError, Blocks, Car, CarError};
-pub use cid::{CID_BYTES, CID_TEXT_BYTES, Cid, CidError, Codec};
+pub use cid::{CID_BYTES, CID_TEXT_BYTES, Cid, CidError, CidText, Codec};
 pub use commit::{Action, BLOCKS_BYTES_MAX, Commit, OPS_MAX, Op, Ops, RECORD_BYTES_MAX};
 pub use commit_object::{CommitObject, REPOSITORY_VERSION};
 pub use decode::DecodeError;

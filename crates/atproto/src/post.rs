@@ -42,14 +42,14 @@ impl<'a> Post<'a> {
         let (mut text, mut created_at, mut langs, mut reply) = (None, None, None, None);
         let reader = &mut Reader::new(record);
         let mut entries = reader.map()?;
-        while let Some(key) = entries.next_checked_key(reader)? {
+        while let Some(key) = entries.next_checked_bytes(reader)? {
             match key {
-                "text" => text = Some(reader.text().in_field("text")?),
+                b"text" => text = Some(reader.text().in_field("text")?),
                 // Absent, but written out.
-                "createdAt" | "langs" | "reply" if reader.take_null() => {}
-                "createdAt" => created_at = Some(reader.text().in_field("createdAt")?),
-                "langs" => langs = Some(read_langs(reader)?),
-                "reply" => reply = Some(Reply::read(reader)?),
+                b"createdAt" | b"langs" | b"reply" if reader.take_null() => {}
+                b"createdAt" => created_at = Some(reader.text().in_field("createdAt")?),
+                b"langs" => langs = Some(read_langs(reader)?),
+                b"reply" => reply = Some(Reply::read(reader)?),
                 _ => reader.check_value(1)?,
             }
         }
@@ -68,10 +68,10 @@ impl<'a> Reply<'a> {
     fn read(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
         let (mut root, mut parent) = (None, None);
         let mut entries = reader.map().in_field("reply")?;
-        while let Some(key) = entries.next_checked_key(reader)? {
+        while let Some(key) = entries.next_checked_bytes(reader)? {
             match key {
-                "root" => root = Some(read_uri(reader, "reply.root")?),
-                "parent" => parent = Some(read_uri(reader, "reply.parent")?),
+                b"root" => root = Some(read_uri(reader, "reply.root")?),
+                b"parent" => parent = Some(read_uri(reader, "reply.parent")?),
                 _ => reader.check_value(2)?,
             }
         }
@@ -83,9 +83,9 @@ impl<'a> Reply<'a> {
 fn read_uri<'a>(reader: &mut Reader<'a>, field: &'static str) -> Result<&'a str, DecodeError> {
     let mut uri = None;
     let mut entries = reader.map().in_field(field)?;
-    while let Some(key) = entries.next_checked_key(reader)? {
+    while let Some(key) = entries.next_checked_bytes(reader)? {
         match key {
-            "uri" => uri = Some(reader.text().in_field(field)?),
+            b"uri" => uri = Some(reader.text().in_field(field)?),
             _ => reader.check_value(3)?,
         }
     }

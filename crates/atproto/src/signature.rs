@@ -8,7 +8,7 @@ use std::{fmt, str::FromStr};
 
 #[cfg(feature = "sign")]
 use p256::ecdsa::signature::Signer;
-use p256::ecdsa::signature::hazmat::PrehashVerifier as _;
+use ring::signature::{ECDSA_P256_SHA256_FIXED, UnparsedPublicKey};
 use secp256k1::Message;
 use sha2::{Digest as _, Sha256};
 
@@ -17,6 +17,9 @@ pub const SIGNATURE_BYTES: usize = 64;
 
 /// The length of a compressed public key, in bytes.
 const COMPRESSED_KEY_BYTES: usize = 33;
+
+/// The length of an uncompressed one: a byte that says so, and both coordinates.
+const UNCOMPRESSED_KEY_BYTES: usize = 65;
 
 /// The longest key as text that is accepted, in bytes. An uncompressed point has 89 characters.
 const KEY_TEXT_BYTES_MAX: usize = 128;
@@ -40,7 +43,15 @@ pub struct PublicKey(Point);
 #[derive(Clone, PartialEq, Eq)]
 enum Point {
     Secp256k1(secp256k1::PublicKey),
-    P256(p256::ecdsa::VerifyingKey),
+    P256(Box<P256Key>),
+}
+
+/// A key on P-256: two libraries have to do with it.
+#[derive(Clone, PartialEq, Eq)]
+struct P256Key {
+    point: p256::ecdsa::VerifyingKey,
+    /// The point uncompressed, which is the form that verification takes.
+    coordinates: [u8; UNCOMPRESSED_KEY_BYTES],
 }
 
 /// Why something is no public key.
@@ -109,7 +120,10 @@ impl PublicKey {
     fn from_point(curve: Curve, point: &[u8]) -> Result<Self, KeyError> {
         let key = match curve {
             Curve::Secp256k1 => secp256k1::PublicKey::from_slice(point).ok().map(Point::Secp256k1),
-            Curve::P256 => p256::ecdsa::VerifyingKey::from_sec1_bytes(point).ok().map(Point::P256),
+            Curve::P256 => {
+                let point = p256::ecdsa::VerifyingKey::from_sec1_bytes(point).ok();
+                point.map(|point| Point::P256(Box::new(P256Key::new(point))))
+            }
         };
         key.map(Self).ok_or(KeyError::Point)
     }
@@ -127,7 +141,7 @@ impl PublicKey {
         let mut bytes = self.curve().multicodec().to_vec();
         match &self.0 {
             Point::Secp256k1(key) => bytes.extend_from_slice(&key.serialize()),
-            Point::P256(key) => bytes.extend_from_slice(key.to_sec1_point(true).as_bytes()),
+            Point::P256(key) => bytes.extend_from_slice(key.point.to_sec1_point(true).as_bytes()),
         }
         format!("z{}", bs58::encode(bytes).into_string())
     }
@@ -137,19 +151,19 @@ impl PublicKey {
         if signature.len() != SIGNATURE_BYTES {
             return Err(SignatureError::Length(signature.len()));
         }
-        let digest: [u8; 32] = Sha256::digest(content).into();
         match &self.0 {
-            Point::Secp256k1(key) => verify_secp256k1(key, digest, signature),
-            Point::P256(key) => verify_p256(key, &digest, signature),
+            Point::Secp256k1(key) => verify_secp256k1(key, content, signature),
+            Point::P256(key) => key.verify(content, signature),
         }
     }
 }
 
 fn verify_secp256k1(
     key: &secp256k1::PublicKey,
-    digest: [u8; 32],
+    content: &[u8],
     signature: &[u8],
 ) -> Result<(), SignatureError> {
+    let digest: [u8; 32] = Sha256::digest(content).into();
     let wrong = |_| SignatureError::Wrong;
     let signature = secp256k1::ecdsa::Signature::from_compact(signature).map_err(wrong)?;
     let mut low = signature;
@@ -160,17 +174,24 @@ fn verify_secp256k1(
     signature.verify(Message::from_digest(digest), key).map_err(wrong)
 }
 
-fn verify_p256(
-    key: &p256::ecdsa::VerifyingKey,
-    digest: &[u8; 32],
-    signature: &[u8],
-) -> Result<(), SignatureError> {
-    let wrong = |_| SignatureError::Wrong;
-    let signature = p256::ecdsa::Signature::from_slice(signature).map_err(wrong)?;
-    if signature.normalize_s() != signature {
-        return Err(SignatureError::HighS);
+impl P256Key {
+    fn new(point: p256::ecdsa::VerifyingKey) -> Self {
+        let mut coordinates = [0; UNCOMPRESSED_KEY_BYTES];
+        // As long as one another: a key is never the point at infinity, whose form is shorter.
+        let uncompressed = point.to_sec1_point(false);
+        coordinates.iter_mut().zip(uncompressed.as_bytes()).for_each(|(to, from)| *to = *from);
+        Self { point, coordinates }
     }
-    key.verify_prehash(digest, &signature).map_err(wrong)
+
+    fn verify(&self, content: &[u8], signature: &[u8]) -> Result<(), SignatureError> {
+        let parsed = p256::ecdsa::Signature::from_slice(signature);
+        let parsed = parsed.map_err(|_| SignatureError::Wrong)?;
+        if parsed.normalize_s() != parsed {
+            return Err(SignatureError::HighS);
+        }
+        let key = UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, &self.coordinates);
+        key.verify(content, signature).map_err(|_| SignatureError::Wrong)
+    }
 }
 
 fn from_multibase(text: &str) -> Result<Vec<u8>, KeyError> {
@@ -231,7 +252,7 @@ impl SigningKey {
     pub fn public(&self) -> PublicKey {
         PublicKey(match &self.0 {
             Secret::Secp256k1(key) => Point::Secp256k1(key.public_key()),
-            Secret::P256(key) => Point::P256(*key.verifying_key()),
+            Secret::P256(key) => Point::P256(Box::new(P256Key::new(*key.verifying_key()))),
         })
     }
 

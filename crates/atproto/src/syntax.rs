@@ -6,6 +6,8 @@
 
 use std::fmt;
 
+use crate::post::POST_COLLECTION;
+
 /// The longest DID, in bytes.
 pub const DID_BYTES_MAX: usize = 2_048;
 
@@ -73,15 +75,19 @@ impl<'a> Did<'a> {
         if text.len() > DID_BYTES_MAX {
             return fail("it is too long");
         }
-        let Some((method, id)) = text.strip_prefix("did:").and_then(|rest| rest.split_once(':'))
-        else {
+        // Nearly all accounts have this method, which needs no search.
+        let plc = text.strip_prefix("did:plc:").map(|id| ("plc", id));
+        let parts = plc.or_else(|| text.strip_prefix("did:")?.split_once(':'));
+        let Some((method, id)) = parts else {
             return fail("it does not start with `did:method:`");
         };
         if method.is_empty() || !method.bytes().all(|b| b.is_ascii_lowercase()) {
             return fail("its method is not lower-case letters");
         }
-        let is_allowed = |b: u8| b.is_ascii_alphanumeric() || b"._:%-".contains(&b);
-        if id.is_empty() || !id.bytes().all(is_allowed) || id.ends_with([':', '%']) {
+        if id.is_empty()
+            || !id.bytes().all(|b| IS_IN_DIDS[usize::from(b)])
+            || id.ends_with([':', '%'])
+        {
             return fail(
                 "what follows its method has other characters than A-Z a-z 0-9 . _ : % -, or ends with : or %",
             );
@@ -171,7 +177,7 @@ impl<'a> RecordKey<'a> {
         if text.is_empty() || text.len() > RECORD_KEY_BYTES_MAX {
             return fail("it has not 1 to 512 characters");
         }
-        if !text.bytes().all(|b| b.is_ascii_alphanumeric() || b"._:~-".contains(&b)) {
+        if !text.bytes().all(|b| IS_IN_RECORD_KEYS[usize::from(b)]) {
             return fail("it has other characters than A-Z a-z 0-9 . _ : ~ -");
         }
         if text == "." || text == ".." {
@@ -186,9 +192,37 @@ impl<'a> RecordKey<'a> {
     }
 }
 
+/// The bytes that what follows a DID's method is made of.
+static IS_IN_DIDS: [bool; 256] = letters_digits_and(b"._:%-");
+
+/// The bytes that record keys are made of.
+static IS_IN_RECORD_KEYS: [bool; 256] = letters_digits_and(b"._:~-");
+
+/// A table of the bytes A-Z a-z 0-9, and of these.
+pub(crate) const fn letters_digits_and(others: &[u8]) -> [bool; 256] {
+    let mut table = [false; 256];
+    let mut byte = 0_u8;
+    while byte < 128 {
+        table[byte as usize] = byte.is_ascii_alphanumeric();
+        byte += 1;
+    }
+    let mut index = 0;
+    while index < others.len() {
+        table[others[index] as usize] = true;
+        index += 1;
+    }
+    table
+}
+
 impl<'a> RecordPath<'a> {
     /// Checks and takes `collection/rkey`.
     pub fn parse(text: &'a str) -> Result<Self, SyntaxError> {
+        // What most are asked about, and known to be right.
+        if let Some(rkey) =
+            text.strip_prefix(POST_COLLECTION).and_then(|rest| rest.strip_prefix('/'))
+        {
+            return Ok(Self { collection: Nsid(POST_COLLECTION), rkey: RecordKey::parse(rkey)? });
+        }
         let Some((collection, rkey)) = text.split_once('/') else {
             return Err(SyntaxError { wanted: "a record's path", problem: "it has no `/`" });
         };
@@ -210,6 +244,22 @@ impl<'a> RecordUri<'a> {
     }
 }
 
+impl RecordUri<'_> {
+    fn parts(&self) -> [&'_ str; 6] {
+        ["at://", self.did.0, "/", self.path.collection.0, "/", self.path.rkey.0]
+    }
+
+    /// The length of the address as text, in bytes.
+    pub fn bytes(&self) -> usize {
+        self.parts().iter().map(|part| part.len()).sum()
+    }
+
+    /// Writes the address behind a text.
+    pub fn push_to(&self, text: &mut String) {
+        text.extend(self.parts());
+    }
+}
+
 impl fmt::Display for RecordPath<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.collection.0, self.rkey.0)
@@ -218,7 +268,7 @@ impl fmt::Display for RecordPath<'_> {
 
 impl fmt::Display for RecordUri<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "at://{}/{}", self.did.0, self.path)
+        self.parts().iter().try_for_each(|part| f.write_str(part))
     }
 }
 
@@ -234,6 +284,11 @@ mod tests {
         assert_eq!(uri.path.collection.as_str(), "app.bsky.feed.post");
         assert_eq!(uri.path.rkey.as_str(), "3jzfcijpj2z2a");
         assert_eq!(uri.to_string(), text);
+    }
+
+    #[test]
+    fn the_collection_that_is_taken_as_it_is_is_one() {
+        assert!(Nsid::parse(POST_COLLECTION).is_ok());
     }
 
     #[test]

@@ -83,8 +83,8 @@ pub enum VerifyError {
 /// Checks that the blocks are what their names say, and that the commit object is among them as
 /// their root. This takes no key; it proves that nothing was damaged, not who wrote it.
 pub fn verify_hashes(commit: &Commit<'_>) -> Result<(), VerifyError> {
-    let blocks = verified_blocks(commit.blocks, Some(commit.commit))?.1;
-    blocks.get(&commit.commit)?;
+    let blocks = verified_blocks(commit.blocks, Some(commit.commit()))?.1;
+    blocks.get(&commit.commit())?;
     Ok(())
 }
 
@@ -106,9 +106,9 @@ pub fn verify_commit(
     let did = commit.repo().map_err(VerifyError::Frame)?;
     let since = commit.since().map_err(VerifyError::Frame)?;
     check_rev(rev, last, now)?;
-    let blocks = verified_blocks(commit.blocks, Some(commit.commit))?.1;
-    let state = verify_object(blocks.get(&commit.commit)?, &did, rev, key)?;
-    let prev_data = match (commit.prev_data, since) {
+    let blocks = verified_blocks(commit.blocks, Some(commit.commit()))?.1;
+    let state = verify_object(blocks.get(&commit.commit())?, &did, rev, key)?;
+    let prev_data = match (commit.prev_data(), since) {
         (Some(prev_data), _) => prev_data,
         (None, None) => Tree::new().root(),
         (None, Some(_)) => return Err(VerifyError::Unprovable("prevData")),
@@ -190,13 +190,13 @@ fn verify_ops(
     for op in commit.ops() {
         let op = op.map_err(VerifyError::Frame)?;
         let key = op.path_text().map_err(VerifyError::Frame)?;
-        if let Some(cid) = op.cid {
+        if let Some(cid) = op.cid() {
             let size = blocks.get(&cid)?.len();
             if size > RECORD_BYTES_MAX {
                 return Err(BlockError::TooLarge { size, max: RECORD_BYTES_MAX }.into());
             }
         }
-        let old = match (op.action, op.prev) {
+        let old = match (op.action, op.prev()) {
             (Action::Create, None) => None,
             (Action::Create, Some(_)) => {
                 let problem = "a record that is created has none";
@@ -207,7 +207,7 @@ fn verify_ops(
             }
             (Action::Update | Action::Delete, prev) => prev,
         };
-        changes.push(Change { key, old, new: op.cid });
+        changes.push(Change { key, old, new: op.cid() });
     }
     let found = mst::invert(blocks, data, &changes)?;
     if found == prev_data {

@@ -26,6 +26,6 @@ pub use engine::Flow;
 pub use error::FlowError;
 pub use ingest::{Cursor, GAP_KINDS, Ingest, IngestStatus, LegacyCursor, SavedPlace, Stages};
 pub use pack::{FlowSpec, IngestSpec, Pack, PackInfo, StreamSpec};
-pub use pipeline::{Meter, Pipeline};
+pub use pipeline::{Meter, Pipeline, stage_item};
 pub use pool::Pool;
 pub use template::SubjectTemplate;

@@ -6,7 +6,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use wingbeat_record::{DeadCause, Reason};
+use wingbeat_record::{DeadCause, Reason, Record, Subject};
+use wingbeat_source::Post;
 use wingbeat_stage::{Item, Settings, Stage, StageError, catalogue};
 
 /// Whoever wants to know what the stages do, such as a service's metrics. It is called on the
@@ -26,6 +27,14 @@ pub trait Meter: Send + Sync {
 pub struct Pipeline {
     stages: Vec<Box<dyn Stage>>,
     meter: Option<Arc<dyn Meter>>,
+}
+
+/// A post of a source for the stages. Its document goes along; its payload and its id stay.
+pub fn stage_item(subject: &Subject, post: &mut Post) -> Item {
+    match post.document.take() {
+        Some(document) => Item::of_document(subject.clone(), document),
+        None => Item::new(Record::new(subject.clone(), post.payload.clone())),
+    }
 }
 
 impl Pipeline {

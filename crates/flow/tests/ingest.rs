@@ -152,7 +152,7 @@ async fn i4_stages_of_the_ingest_leave_posts_out_with_a_reason_or_tag_them() {
     let texts = ["too short", "this one is as it should be", "shouting IS NOT NICE AT ALL, PEOPLE"];
     let item = |(n, payload): (usize, String)| {
         let id = MessageId::new(format!("p{n}"));
-        Content::Post(wingbeat_source::Post { payload: payload.into(), id, author: None })
+        Content::Post(wingbeat_source::Post::of_bytes(payload, id))
     };
     let payloads = texts.iter().map(|text| format!("{{\"text\": \"{}\" }}", text.to_uppercase()));
     let payloads = payloads.chain(["no JSON".to_owned()]).enumerate();

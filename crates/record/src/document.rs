@@ -7,7 +7,7 @@ use bytes::Bytes;
 use crate::json::{self, JsonError, Member};
 
 /// A payload that is known to be one sound JSON object.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Document {
     payload: Bytes,
     members: Vec<Member>,
@@ -20,9 +20,19 @@ impl Document {
         Ok(Self { payload, members })
     }
 
+    /// What a writer has written, and knows the members of.
+    pub(crate) fn of_members(payload: Bytes, members: Vec<Member>) -> Self {
+        Self { payload, members }
+    }
+
     /// The original bytes.
     pub fn payload(&self) -> &Bytes {
         &self.payload
+    }
+
+    /// The original bytes alone.
+    pub fn into_payload(self) -> Bytes {
+        self.payload
     }
 
     /// The value under a top-level key.
@@ -105,6 +115,11 @@ impl<'a> Value<'a> {
             [b'"', inside @ .., b'"'] => Some(json::unescape(inside)),
             _ => None,
         }
+    }
+
+    /// Whether this is a string.
+    pub fn is_string(&self) -> bool {
+        self.raw().first() == Some(&b'"')
     }
 
     /// Whether this is `null`.

@@ -80,9 +80,12 @@ pub enum HeaderError {
 }
 
 /// The headers of one record, in the order in which they were set. Cloning is cheap: a copy is
-/// made when one of the clones changes.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Headers(Arc<Vec<(Cow<'static, str>, String)>>);
+/// made when one of the clones changes. None take no memory.
+#[derive(Debug, Clone, Default)]
+pub struct Headers(Option<Arc<Vec<Header>>>);
+
+/// A name and its value.
+type Header = (Cow<'static, str>, String);
 
 impl Headers {
     /// No headers.
@@ -90,9 +93,17 @@ impl Headers {
         Self::default()
     }
 
+    fn all(&self) -> &[Header] {
+        self.0.as_deref().map_or(&[], Vec::as_slice)
+    }
+
+    fn all_mut(&mut self) -> &mut Vec<Header> {
+        Arc::make_mut(self.0.get_or_insert_default())
+    }
+
     /// The first value under that name. Names are compared as they are written.
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.0.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str())
+        self.all().iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str())
     }
 
     /// Sets one of the well-known headers of [`name`], replacing what stood there. Line breaks
@@ -108,7 +119,7 @@ impl Headers {
         if name.is_empty() || name.len() > 128 || !name.bytes().all(is_valid) {
             return Err(HeaderError::Name(name.to_owned()));
         }
-        if self.0.len() >= HEADERS_MAX && self.get(name).is_none() {
+        if self.len() >= HEADERS_MAX && self.get(name).is_none() {
             return Err(HeaderError::TooMany);
         }
         self.put(Cow::Owned(name.to_owned()), clean(value.to_owned()));
@@ -120,11 +131,11 @@ impl Headers {
     pub fn restore(&mut self, name: &str, value: String) {
         let known = name::ALL.iter().find(|known| **known == name);
         let name = known.map_or_else(|| Cow::Owned(name.to_owned()), |known| Cow::Borrowed(*known));
-        Arc::make_mut(&mut self.0).push((name, value));
+        self.all_mut().push((name, value));
     }
 
     fn put(&mut self, name: Cow<'static, str>, value: String) {
-        let headers = Arc::make_mut(&mut self.0);
+        let headers = self.all_mut();
         match headers.iter_mut().find(|(n, _)| *n == name) {
             Some((_, old)) => *old = value,
             None => headers.push((name, value)),
@@ -133,25 +144,33 @@ impl Headers {
 
     /// Removes a header and returns its value.
     pub fn remove(&mut self, name: &str) -> Option<String> {
-        let at = self.0.iter().position(|(n, _)| n == name)?;
-        Some(Arc::make_mut(&mut self.0).remove(at).1)
+        let at = self.all().iter().position(|(n, _)| n == name)?;
+        Some(self.all_mut().remove(at).1)
     }
 
     /// All headers in order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0.iter().map(|(name, value)| (name.as_ref(), value.as_str()))
+        self.all().iter().map(|(name, value)| (name.as_ref(), value.as_str()))
     }
 
     /// How many there are.
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.all().len()
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.all().is_empty()
     }
 }
+
+impl PartialEq for Headers {
+    fn eq(&self, other: &Self) -> bool {
+        self.all() == other.all()
+    }
+}
+
+impl Eq for Headers {}
 
 fn clean(mut value: String) -> String {
     if value.len() > HEADER_VALUE_BYTES_MAX {
@@ -195,5 +214,6 @@ mod tests {
         }
         assert_eq!(headers.remove(name::MESSAGE_ID).as_deref(), Some("2"));
         assert!(headers.is_empty());
+        assert_eq!(headers, Headers::new());
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Floor 0: this crate imports no other crate of the workspace. It holds the words that every
 //! other crate speaks: [`Record`], [`Subject`], [`Headers`], [`MessageId`], [`Outcome`], the
-//! strict JSON [`Document`] view of a payload, and [`Time`].
+//! strict JSON [`Document`] view of a payload, [`ObjectWriter`] that makes one, and [`Time`].
 
 mod document;
 mod headers;
@@ -12,6 +12,7 @@ mod outcome;
 mod record;
 mod subject;
 mod time;
+mod writer;
 
 pub use document::{Document, Value};
 pub use headers::{HEADER_VALUE_BYTES_MAX, HEADERS_MAX, HeaderError, Headers, name};
@@ -21,3 +22,4 @@ pub use outcome::{DeadCause, Outcome, Reason};
 pub use record::Record;
 pub use subject::{SUBJECT_BYTES_MAX, Subject, SubjectError, SubjectFilter, token};
 pub use time::{Time, TimeError};
+pub use writer::ObjectWriter;

@@ -18,7 +18,7 @@ impl MessageId {
     /// hash.
     pub fn new(text: impl Into<String>) -> Self {
         let text = text.into();
-        if text.is_empty() || text.len() > ID_BYTES_MAX || text.contains(char::is_control) {
+        if text.is_empty() || text.len() > ID_BYTES_MAX || has_control(&text) {
             return Self::from_content(text.as_bytes());
         }
         Self(text)
@@ -26,19 +26,19 @@ impl MessageId {
 
     /// The id of a post: `{uri}:{cid}`, as the replaced services write it.
     pub fn of_post(uri: &str, cid: &str) -> Self {
-        Self::new(format!("{uri}:{cid}"))
+        Self::new([uri, ":", cid].concat())
     }
 
     /// The id of content that carries none: `sha256:` and the first 16 bytes of its hash in
     /// hexadecimal.
     pub fn from_content(content: &[u8]) -> Self {
-        use fmt::Write as _;
+        const DIGITS: [char; 16] =
+            ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f'];
         let digest = Sha256::digest(content);
         let mut id = String::with_capacity(7 + 32);
         id.push_str("sha256:");
         for byte in &digest[..16] {
-            // Writing to a string does not fail.
-            let _ = write!(id, "{byte:02x}");
+            id.extend([byte >> 4, byte & 15].map(|digit| DIGITS[usize::from(digit)]));
         }
         Self(id)
     }
@@ -47,6 +47,13 @@ impl MessageId {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+}
+
+/// Whether a text holds a control character. Printable ASCII, which ids are, is told by comparing
+/// its bytes alone, in vectors.
+fn has_control(text: &str) -> bool {
+    let is_plain = text.bytes().fold(true, |all, byte| all & (0x20..0x7f).contains(&byte));
+    !is_plain && text.contains(char::is_control)
 }
 
 impl fmt::Display for MessageId {
@@ -72,6 +79,8 @@ mod tests {
         assert_eq!(content.as_str(), "sha256:ba7816bf8f01cfea414140de5dae2223");
         assert!(MessageId::new("x".repeat(10_000)).as_str().starts_with("sha256:"));
         assert!(MessageId::new("a\r\nb").as_str().starts_with("sha256:"));
+        assert!(MessageId::new("a\u{85}b").as_str().starts_with("sha256:"));
+        assert_eq!(MessageId::new("ä b").as_str(), "ä b");
         assert!(MessageId::new("").as_str().starts_with("sha256:"));
     }
 }

@@ -6,12 +6,13 @@ use std::{
 };
 
 use wingbeat_atproto::{Post as PostRecord, RecordUri, Tid, frame};
-use wingbeat_record::MessageId;
+use wingbeat_record::{Document, MessageId};
 
 use crate::{
     Content, Event, Post,
     dead::ORIGINAL_BYTES_MAX,
-    payload::{AccountEvent, PostFields, PostPayload, RecordEvent, to_bytes},
+    frame_contents::Ops,
+    payload::{AccountEvent, PostFields, PostPayload, RecordEvent},
 };
 
 /// What was read, beside the items.
@@ -26,6 +27,12 @@ pub(crate) struct ReadCounters {
 }
 
 impl ReadCounters {
+    /// Counts the operations of a frame.
+    pub(crate) fn count_ops(&self, ops: Ops) {
+        self.ops.fetch_add(ops.read, Ordering::Relaxed);
+        self.ops_skipped.fetch_add(ops.skipped, Ordering::Relaxed);
+    }
+
     /// As [`crate::Source::counters`].
     pub(crate) fn read(&self) -> Vec<(&'static str, u64)> {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
@@ -59,14 +66,10 @@ pub(crate) struct TooLarge {
 }
 
 /// JSON may be several times as long as the record: a control character takes six bytes.
-fn limited(content: Content, cid: &str) -> Result<Content, TooLarge> {
-    match &content {
-        Content::Post(Post { payload, .. }) | Content::Event(Event { payload, .. })
-            if payload.len() > ORIGINAL_BYTES_MAX =>
-        {
-            Err(TooLarge { cid: cid.to_owned(), bytes: payload.len() })
-        }
-        _ => Ok(content),
+fn limited(document: Document, cid: &str) -> Result<Document, TooLarge> {
+    match document.payload().len() {
+        bytes if bytes > ORIGINAL_BYTES_MAX => Err(TooLarge { cid: cid.to_owned(), bytes }),
+        _ => Ok(document),
     }
 }
 
@@ -76,15 +79,15 @@ pub(crate) fn post_content(
     cid: &str,
     post: &PostRecord<'_>,
 ) -> Result<Content, TooLarge> {
-    let did = uri.did.as_str();
-    let uri = uri.to_string();
-    let payload = PostPayload { uri: &uri, cid, author: did, fields: fields_of(post) };
-    let content = Content::Post(Post {
-        payload: to_bytes(&payload),
-        id: MessageId::of_post(&uri, cid),
-        author: Some(did.to_owned()),
-    });
-    limited(content, cid)
+    // One text for both: the id begins with the address.
+    let mut id = String::with_capacity(uri.bytes() + 1 + cid.len());
+    uri.push_to(&mut id);
+    id.extend([":", cid]);
+    let address = id.get(..uri.bytes()).unwrap_or_default();
+    let author = uri.did.as_str();
+    let payload = PostPayload { uri: address, cid, author, fields: fields_of(post) };
+    let document = limited(payload.write(), cid)?;
+    Ok(Content::Post(Post::of_document(document, MessageId::new(id))))
 }
 
 /// A post has new content.
@@ -93,12 +96,15 @@ pub(crate) fn update_event(
     cid: &str,
     post: &PostRecord<'_>,
 ) -> Result<Content, TooLarge> {
-    limited(record_event("update", change, Some((cid, fields_of(post)))), cid)
+    let (document, id) = record_event("update", change, Some((cid, fields_of(post))));
+    let payload = limited(document, cid)?.into_payload();
+    Ok(Content::Event(Event { kind: "update", payload, id }))
 }
 
 /// A post was deleted.
 pub(crate) fn delete_event(change: &Change<'_>) -> Content {
-    record_event("delete", change, None)
+    let (document, id) = record_event("delete", change, None);
+    Content::Event(Event { kind: "delete", payload: document.into_payload(), id })
 }
 
 fn fields_of<'a>(post: &'a PostRecord<'a>) -> PostFields<'a> {
@@ -116,7 +122,7 @@ fn record_event(
     kind: &'static str,
     change: &Change<'_>,
     update: Option<(&str, PostFields<'_>)>,
-) -> Content {
+) -> (Document, MessageId) {
     let address = change.uri.to_string();
     let rev = change.rev.to_string();
     let payload = RecordEvent {
@@ -133,7 +139,7 @@ fn record_event(
     };
     // The revision, not the sequence number: that is another one on each host.
     let id = MessageId::new(format!("{address}:{rev}:{kind}"));
-    Content::Event(Event { kind, payload: to_bytes(&payload), id })
+    (payload.write(), id)
 }
 
 /// An account's identity may have changed.
@@ -180,5 +186,5 @@ pub(crate) fn sync_event(sync: &frame::Sync<'_>) -> Content {
 fn account_content(payload: &AccountEvent<'_>, version: impl Display) -> Content {
     let kind = payload.kind;
     let id = MessageId::new(format!("{}:{version}:{kind}", payload.did));
-    Content::Event(Event { kind, payload: to_bytes(payload), id })
+    Content::Event(Event { kind, payload: payload.write().into_payload(), id })
 }

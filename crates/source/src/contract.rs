@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
-use wingbeat_record::{DeadCause, MessageId, Reason};
+use wingbeat_record::{DeadCause, Document, MessageId, Reason};
 
 /// One thing that a source has read. Every item ends in the books as emitted, filtered or dead.
 #[derive(Debug, Clone)]
@@ -57,10 +57,23 @@ impl Content {
 pub struct Post {
     /// One JSON object; keys in the order `uri, cid, author, text, created_at`, then the rest.
     pub payload: Bytes,
+    /// The payload as an object, where the source has written or read it as one: so that stages
+    /// need not scan it.
+    pub document: Option<Document>,
     /// Its identity: of uri and cid, or of the content, or of the position.
     pub id: MessageId,
-    /// Who wrote it (the DID), where the source knows: the key of the order per author.
-    pub author: Option<String>,
+}
+
+impl Post {
+    /// A post that the source knows to be an object.
+    pub fn of_document(document: Document, id: MessageId) -> Self {
+        Self { payload: document.payload().clone(), document: Some(document), id }
+    }
+
+    /// Bytes that claim to be a post.
+    pub fn of_bytes(payload: impl Into<Bytes>, id: MessageId) -> Self {
+        Self { payload: payload.into(), document: None, id }
+    }
 }
 
 /// Something that happened upstream and is no new post.
@@ -193,8 +206,10 @@ pub trait Source: Send {
         None
     }
 
-    /// The next items, at least one and at most `max`, in order; waits for them. `None` at the
-    /// end. A source with places that begins anew first yields no items, once: its places then say
-    /// where it begins, for whoever keeps them before anything else. Dropping the future loses nothing: what was not returned comes with the next call.
+    /// The next items, at most `max`, in order; waits for them. `None` at the end. None at all
+    /// come only from a source with places: once when it begins anew, whose places then say where
+    /// it begins, for whoever keeps them before anything else; and where the places go on while
+    /// nothing happens that is wanted. Dropping the future loses nothing: what was not returned
+    /// comes with the next call.
     async fn next(&mut self, max: usize) -> Result<Option<Vec<Item>>, SourceError>;
 }

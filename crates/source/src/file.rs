@@ -141,15 +141,14 @@ impl LineReader {
         let Ok(document) = Document::parse(line.clone()) else {
             // Each bad line is a dead letter of its own, also where two are equal.
             let id = MessageId::new(format!("{}:{}", self.origin, self.input.position()));
-            return Content::Post(Post { payload: line, id, author: None });
+            return Content::Post(Post::of_bytes(line, id));
         };
         let text = |key| document.get(key).and_then(|value| Some(value.as_str()?.into_owned()));
         let id = match (text("uri"), text("cid")) {
             (Some(uri), Some(cid)) => MessageId::of_post(&uri, &cid),
             _ => MessageId::from_content(&line),
         };
-        let author = text("author").or_else(|| text("did"));
-        Content::Post(Post { payload: line, id, author })
+        Content::Post(Post::of_document(document, id))
     }
 }
 

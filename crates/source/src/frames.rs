@@ -147,7 +147,8 @@ impl FrameReader {
         let Some(length) = self.read_length()? else { return Ok(false) };
         let index = self.next_index;
         self.counters.frames.fetch_add(1, Ordering::Relaxed);
-        let contents = if length > FRAME_BYTES_MAX as u64 {
+        let mut contents = Vec::new();
+        if length > FRAME_BYTES_MAX as u64 {
             let mut original = CutOriginal::new();
             if self.input.pass(length, |bytes| original.push(bytes))? > 0 {
                 return Err(self.cut_frame());
@@ -157,7 +158,7 @@ impl FrameReader {
                 "{name}: the frame has {length} bytes, more than the {FRAME_BYTES_MAX} that the \
                  protocol allows"
             );
-            vec![(0, original.dead("too_large", message))]
+            contents.push((0, original.dead("too_large", message)));
         } else {
             let mut frame = Vec::new();
             if self.input.pass(length, |bytes| frame.extend_from_slice(bytes))? > 0 {
@@ -165,10 +166,16 @@ impl FrameReader {
             }
             let name = FrameName { input: self.input.name(), index };
             match Frame::decode(&frame) {
-                Ok(decoded) => contents_of(&decoded, &frame, &name, &self.counters),
-                Err(error) => vec![(0, dead(&frame, "bad_frame", format!("{name}: {error}")))],
+                Ok(decoded) => {
+                    let take = |index, content| contents.push((index, content));
+                    self.counters.count_ops(contents_of(&decoded, &frame, &name, take));
+                }
+                Err(error) => {
+                    let content = dead(&frame, "bad_frame", format!("{name}: {error}"));
+                    contents.push((0, content));
+                }
             }
-        };
+        }
         self.next_index += 1;
         let ops_done = std::mem::take(&mut self.ops_done);
         for (op_index, content) in contents {

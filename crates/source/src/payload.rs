@@ -3,37 +3,36 @@
 
 use bytes::Bytes;
 use serde::Serialize;
+use wingbeat_record::{Document, ObjectWriter};
+
+/// About how long a payload is beside its texts, in bytes: keys, quotes, numbers, names.
+const FRAMEWORK_BYTES: usize = 384;
 
 /// A new post.
-#[derive(Debug, Serialize)]
+#[derive(Debug)]
 pub(crate) struct PostPayload<'a> {
     pub(crate) uri: &'a str,
     pub(crate) cid: &'a str,
     /// The DID.
     pub(crate) author: &'a str,
-    #[serde(flatten)]
     pub(crate) fields: PostFields<'a>,
 }
 
 /// What a post says.
-#[derive(Debug, Clone, Copy, Serialize)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct PostFields<'a> {
     pub(crate) text: &'a str,
     /// As the record has it. The replaced services write `null` where it has none.
     pub(crate) created_at: Option<&'a str>,
     /// The replaced mock's field: the time, to the second.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) timestamp: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) langs: Option<&'a [&'a str]>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) reply_parent: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) reply_root: Option<&'a str>,
 }
 
 /// A record was deleted or has new content.
-#[derive(Debug, Serialize)]
+#[derive(Debug)]
 pub(crate) struct RecordEvent<'a> {
     pub(crate) kind: &'static str,
     pub(crate) uri: &'a str,
@@ -42,29 +41,22 @@ pub(crate) struct RecordEvent<'a> {
     pub(crate) rkey: &'a str,
     pub(crate) rev: &'a str,
     /// The position in the host's stream, where its protocol tells it.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) seq: Option<u64>,
     pub(crate) time: &'a str,
     /// The name of the new content.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) cid: Option<&'a str>,
     /// The new content.
-    #[serde(flatten)]
     pub(crate) fields: Option<PostFields<'a>>,
 }
 
 /// Something happened to an account or to its whole repository.
-#[derive(Debug, Default, Serialize)]
+#[derive(Debug, Default)]
 pub(crate) struct AccountEvent<'a> {
     pub(crate) kind: &'static str,
     pub(crate) did: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) handle: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) active: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) status: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) rev: Option<&'a str>,
     pub(crate) seq: u64,
     pub(crate) time: &'a str,
@@ -82,4 +74,73 @@ pub(crate) fn to_bytes(payload: &impl Serialize) -> Bytes {
     // Texts, numbers and booleans in structs can't fail to be written: serde_json fails on maps
     // with keys that are no strings, on values that refuse, and on writers that fail.
     serde_json::to_vec(payload).unwrap_or_default().into()
+}
+
+impl PostPayload<'_> {
+    pub(crate) fn write(&self) -> Document {
+        let mut writer = ObjectWriter::with_capacity(FRAMEWORK_BYTES + self.fields.bytes());
+        writer.text("uri", self.uri);
+        writer.text("cid", self.cid);
+        writer.text("author", self.author);
+        self.fields.write(&mut writer);
+        writer.finish()
+    }
+}
+
+impl PostFields<'_> {
+    /// About how long it is as JSON.
+    fn bytes(&self) -> usize {
+        let reply = [self.reply_parent, self.reply_root];
+        self.text.len() + reply.into_iter().flatten().map(str::len).sum::<usize>()
+    }
+
+    fn write(&self, writer: &mut ObjectWriter) {
+        writer.text("text", self.text);
+        writer.text_or_null("created_at", self.created_at);
+        writer.text_if_any("timestamp", self.timestamp);
+        if let Some(langs) = self.langs {
+            writer.texts("langs", langs);
+        }
+        writer.text_if_any("reply_parent", self.reply_parent);
+        writer.text_if_any("reply_root", self.reply_root);
+    }
+}
+
+impl RecordEvent<'_> {
+    pub(crate) fn write(&self) -> Document {
+        let fields_bytes = self.fields.map_or(0, |fields| fields.bytes());
+        let mut writer = ObjectWriter::with_capacity(FRAMEWORK_BYTES + fields_bytes);
+        writer.text("kind", self.kind);
+        writer.text("uri", self.uri);
+        writer.text("did", self.did);
+        writer.text("collection", self.collection);
+        writer.text("rkey", self.rkey);
+        writer.text("rev", self.rev);
+        if let Some(seq) = self.seq {
+            writer.number("seq", seq);
+        }
+        writer.text("time", self.time);
+        writer.text_if_any("cid", self.cid);
+        if let Some(fields) = self.fields {
+            fields.write(&mut writer);
+        }
+        writer.finish()
+    }
+}
+
+impl AccountEvent<'_> {
+    pub(crate) fn write(&self) -> Document {
+        let mut writer = ObjectWriter::with_capacity(FRAMEWORK_BYTES);
+        writer.text("kind", self.kind);
+        writer.text("did", self.did);
+        writer.text_if_any("handle", self.handle);
+        if let Some(active) = self.active {
+            writer.bool("active", active);
+        }
+        writer.text_if_any("status", self.status);
+        writer.text_if_any("rev", self.rev);
+        writer.number("seq", self.seq);
+        writer.text("time", self.time);
+        writer.finish()
+    }
 }

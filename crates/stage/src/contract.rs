@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 use wingbeat_model::linear::Features;
-use wingbeat_record::{DeadCause, Document, MessageId, Reason, Record};
+use wingbeat_record::{DeadCause, Document, JsonError, MessageId, Reason, Record, Subject};
 
 /// A step that looks at a batch of records. It runs on a thread of its own kind, never on the
 /// async runtime, so it may compute as long as it needs.
@@ -41,6 +41,8 @@ pub struct Findings {
 #[derive(Debug)]
 pub struct Item {
     record: Record,
+    /// The payload as an object, where whoever brought it knew it as one.
+    scanned: Option<Document>,
     document: Option<Document>,
     pub(crate) text: String,
     /// Outside `None`: nobody has looked. Inside `None`: it can't be told.
@@ -58,6 +60,7 @@ impl Item {
     pub fn new(record: Record) -> Self {
         Self {
             record,
+            scanned: None,
             document: None,
             text: String::new(),
             language: None,
@@ -68,6 +71,12 @@ impl Item {
             findings: Findings::default(),
             verdict: None,
         }
+    }
+
+    /// A record whose payload is known to be an object, which need not be scanned again.
+    pub fn of_document(subject: Subject, document: Document) -> Self {
+        let record = Record::new(subject, document.payload().clone());
+        Self { scanned: Some(document), ..Self::new(record) }
     }
 
     /// The record as it came in.
@@ -88,6 +97,14 @@ impl Item {
     /// What models have said about the text.
     pub fn findings(&self) -> &Findings {
         &self.findings
+    }
+
+    /// Scans the payload, where that was not done before.
+    pub(crate) fn scan(&mut self) -> Result<Document, JsonError> {
+        match self.scanned.take() {
+            Some(document) => Ok(document),
+            None => Document::parse(self.record.payload.clone()),
+        }
     }
 
     /// Sets what the stage `post` has found.

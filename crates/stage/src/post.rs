@@ -43,18 +43,15 @@ impl Post {
         Self { bytes_max: settings.bytes_max }
     }
 
-    fn read(&self, item: &Item) -> Result<(Document, String), DeadCause> {
+    fn read(&self, item: &mut Item) -> Result<(Document, String), DeadCause> {
         let dead = |kind, message| DeadCause::new(Self::NAME, Reason::new(kind), message);
-        let payload = &item.record().payload;
-        if payload.len() > self.bytes_max {
-            let (bytes, max) = (payload.len(), self.bytes_max);
+        let (bytes, max) = (item.record().payload.len(), self.bytes_max);
+        if bytes > max {
             return Err(dead("too_large", format!("{bytes} bytes, over the limit of {max}")));
         }
-        let document = Document::parse(payload.clone())
-            .map_err(|error| dead(error.kind.token(), error.to_string()))?;
+        let document = item.scan().map_err(|error| dead(error.kind.token(), error.to_string()))?;
         for name in STRING_FIELDS {
-            if let Some(value) = document.get(name).filter(|v| v.as_str().is_none() && !v.is_null())
-            {
+            if let Some(value) = document.get(name).filter(|v| !v.is_string() && !v.is_null()) {
                 let message = format!("`{name}` is {}, not a string", value.kind());
                 return Err(dead("wrong_type", message));
             }

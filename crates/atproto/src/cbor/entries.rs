@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 
 use super::{
-    CborError, CborErrorKind, Reader, key_order, major,
+    CborError, CborErrorKind, Reader, is_utf8, key_order, major,
     reader::{INFO, NUMBER_IN_HEAD_MAX},
 };
 
@@ -56,6 +56,19 @@ impl<'a> Entries<'a> {
         let Some(key) = self.next_key(reader)? else { return Ok(None) };
         let checked = std::str::from_utf8(key).map(Some);
         checked.map_err(|_| reader.fail_before(key, CborErrorKind::NotUtf8))
+    }
+
+    /// As [`Entries::next_checked_key`], for a key that is only compared.
+    #[inline]
+    pub(crate) fn next_checked_bytes(
+        &mut self,
+        reader: &mut Reader<'a>,
+    ) -> Result<Option<&'a [u8]>, CborError> {
+        let key = self.next_key(reader)?;
+        match key.filter(|key| !is_utf8(key)) {
+            Some(key) => Err(reader.fail_before(key, CborErrorKind::NotUtf8)),
+            None => Ok(key),
+        }
     }
 
     /// The next key, of which is known that there is one. Checks nothing but that it is a text.

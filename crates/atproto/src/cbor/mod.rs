@@ -8,11 +8,13 @@
 mod entries;
 mod error;
 mod reader;
+mod usual;
 mod value;
 
 pub use entries::Entries;
 pub use error::{CborError, CborErrorKind};
 pub use reader::{Kind, Reader, check};
+pub(crate) use usual::Usual;
 pub use value::{EncodeError, Value};
 pub(crate) use value::{write_head, write_link, write_string};
 
@@ -45,6 +47,12 @@ mod other {
 
 /// The tag of a link.
 const TAG_LINK: u64 = 42;
+
+/// Whether bytes are UTF-8. Most are short and ASCII, which is told without a call.
+#[inline]
+fn is_utf8(bytes: &[u8]) -> bool {
+    bytes.iter().fold(0, |all, byte| all | byte) < 0x80 || std::str::from_utf8(bytes).is_ok()
+}
 
 /// How a key must stand to the key before it: shorter first, then bytewise.
 #[inline]

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{CborError, CborErrorKind, DEPTH_MAX, Entries, TAG_LINK, major, other};
+use super::{CborError, CborErrorKind, DEPTH_MAX, Entries, TAG_LINK, is_utf8, major, other};
 use crate::cid::{CID_BYTES, Cid};
 
 /// A cursor over DRISL-CBOR bytes.
@@ -15,7 +15,7 @@ use crate::cid::{CID_BYTES, Cid};
 pub struct Reader<'a> {
     pub(super) rest: &'a [u8],
     /// The length of the whole input.
-    length: usize,
+    pub(super) length: usize,
 }
 
 /// The kind of a value, as its head tells it.
@@ -213,15 +213,13 @@ impl<'a> Reader<'a> {
     /// A link.
     #[inline]
     pub fn link(&mut self) -> Result<Cid, CborError> {
-        let bytes = self.link_bytes()?;
-        // It was found to be a CID a moment ago.
-        Cid::from_bytes(bytes).map_err(|_| self.fail(CborErrorKind::Link))
+        self.link_bytes().map(Cid::from_link)
     }
 
     /// The CID of a link, still as bytes. As there is one way to write each number, there is one
     /// way to write what stands before a CID.
     #[inline]
-    fn link_bytes(&mut self) -> Result<&'a [u8; CID_BYTES], CborError> {
+    pub(crate) fn link_bytes(&mut self) -> Result<&'a [u8; CID_BYTES], CborError> {
         if let Some(behind_head) = self.rest.strip_prefix(LINK_HEAD)
             && let Some((cid, behind)) = behind_head.split_first_chunk()
             && Cid::is_cid(cid)
@@ -248,6 +246,12 @@ impl<'a> Reader<'a> {
     #[inline]
     pub fn link_or_null(&mut self) -> Result<Option<Cid>, CborError> {
         if self.take_null() { Ok(None) } else { self.link().map(Some) }
+    }
+
+    /// The CID of a link, still as bytes, or `None` for `null`.
+    #[inline]
+    pub(crate) fn link_bytes_or_null(&mut self) -> Result<Option<&'a [u8; CID_BYTES]>, CborError> {
+        if self.take_null() { Ok(None) } else { self.link_bytes().map(Some) }
     }
 
     /// Enters an array and returns the number of its elements. Each takes a byte at least, so
@@ -293,8 +297,10 @@ impl<'a> Reader<'a> {
             }
             major::BYTES => _ = self.take(head.number)?,
             major::TEXT if STRICT => {
-                *self = start;
-                self.text()?;
+                if !is_utf8(self.take(head.number)?) {
+                    *self = start;
+                    self.text()?;
+                }
             }
             major::TEXT => _ = self.take(head.number)?,
             major::ARRAY | major::MAP if depth >= DEPTH_MAX => {
@@ -309,7 +315,7 @@ impl<'a> Reader<'a> {
                 let mut entries = self.entries(head.number)?;
                 while entries.left() > 0 {
                     if STRICT {
-                        entries.next_checked_key(self)?;
+                        entries.next_checked_bytes(self)?;
                     } else {
                         entries.next_unchecked_key(self)?;
                     }

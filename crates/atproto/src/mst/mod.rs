@@ -25,7 +25,7 @@ pub use tree::Tree;
 
 use sha2::{Digest as _, Sha256};
 
-use crate::{cbor::CborError, cid::Cid};
+use crate::{cbor::CborError, cid::Cid, syntax::letters_digits_and};
 
 /// The longest key, in bytes (the repository specification).
 pub const KEY_BYTES_MAX: usize = 1_024;
@@ -119,16 +119,7 @@ pub fn check_key(key: &[u8]) -> Result<(), &'static str> {
 }
 
 /// The bytes that keys are made of. A table, as every key of every node is checked.
-static IS_IN_KEYS: [bool; 256] = {
-    let mut table = [false; 256];
-    let mut byte = 0_u8;
-    while byte < 128 {
-        table[byte as usize] =
-            byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b':' | b'~' | b'-' | b'/');
-        byte += 1;
-    }
-    table
-};
+static IS_IN_KEYS: [bool; 256] = letters_digits_and(b"._:~-/");
 
 /// The length of what two keys start with in common: what the second one leaves away in its node.
 pub fn common_prefix(left: &[u8], right: &[u8]) -> usize {

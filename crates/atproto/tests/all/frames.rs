@@ -30,8 +30,8 @@ fn a_commit_gives_its_operations_and_records() {
     let ops: Vec<_> = commit.ops().map(Result::unwrap).collect();
     assert_eq!((ops[0].action, ops[0].is_in("app.bsky.feed.post")), (Action::Create, true));
     assert!(!ops[0].is_in("app.bsky.feed") && !ops[1].is_in("app.bsky.feed.post"));
-    assert_eq!(commit.record(&ops[0].cid.unwrap()), Ok(&record[..]));
-    assert_eq!((ops[1].action, ops[1].cid), (Action::Delete, None));
+    assert_eq!(commit.record(&ops[0].cid().unwrap()), Ok(&record[..]));
+    assert_eq!((ops[1].action, ops[1].cid()), (Action::Delete, None));
 }
 
 /// Invariant 6: one bad operation does not take its siblings along.

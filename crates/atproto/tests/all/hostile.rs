@@ -20,7 +20,7 @@ fn explore(bytes: &[u8]) -> usize {
         for op in commit.ops() {
             let Ok(op) = op else { continue };
             let _ = op.path();
-            let Some(cid) = op.cid else { continue };
+            let Some(cid) = op.cid() else { continue };
             let Ok(record) = commit.record(&cid) else { continue };
             assert!(cid.names(record));
             let _ = Post::decode(record);

@@ -46,7 +46,7 @@ fn commits_say_what_jetstream_says() {
                 Action::Delete => "delete",
             };
             assert_eq!(event["operation"], word);
-            let Some(cid) = op.cid else { continue };
+            let Some(cid) = op.cid() else { continue };
             assert_eq!(event["cid"], cid.to_string());
             let record = commit.record(&cid).unwrap();
             let json: Json = serde_json::from_str(&to_json(record).unwrap()).unwrap();
@@ -94,8 +94,8 @@ fn every_block_has_its_hash() {
     for bytes in &frames {
         let Frame::Commit(commit) = Frame::decode(bytes).unwrap() else { continue };
         let car = Car::parse(commit.blocks).unwrap();
-        assert_eq!(car.root(), Some(commit.commit));
-        assert!(commit.prev_data.is_some() && !commit.time().unwrap().is_empty());
+        assert_eq!(car.root(), Some(commit.commit()));
+        assert!(commit.prev_data().is_some() && !commit.time().unwrap().is_empty());
         assert!(commit.since().unwrap() < Some(commit.rev().unwrap()));
         for block in car.blocks() {
             let block = block.unwrap();

@@ -71,7 +71,7 @@ fn all_recorded_commits_are_accepted() {
         let state = verify_commit(&commit, key, None, NOW).unwrap();
         assert_eq!(state.rev, commit.rev().unwrap());
         let before =
-            RepoState { rev: commit.since().unwrap().unwrap(), data: commit.prev_data.unwrap() };
+            RepoState { rev: commit.since().unwrap().unwrap(), data: commit.prev_data().unwrap() };
         assert_eq!(verify_commit(&commit, key, Some(before), NOW), Ok(state));
         assert!(matches!(
             verify_commit(&commit, key, Some(state), NOW),
@@ -156,7 +156,7 @@ fn a_flipped_bit_is_refused() {
     let mut flips = 0;
     for (frame, commit, _) in recording.commits() {
         let last =
-            RepoState { rev: commit.since().unwrap().unwrap(), data: commit.prev_data.unwrap() };
+            RepoState { rev: commit.since().unwrap().unwrap(), data: commit.prev_data().unwrap() };
         assert!(is_accepted(frame, &recording.keys, last));
         let blocks_at = commit.blocks.as_ptr() as usize - frame.as_ptr() as usize;
         let mut refuse = |at: usize| {

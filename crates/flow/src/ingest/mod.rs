@@ -22,6 +22,7 @@ use crate::{
     commit::publish,
     dead::{self, Death},
     pack::IngestSpec,
+    stage_item,
 };
 
 mod cursor;
@@ -248,7 +249,7 @@ impl Settler {
     }
 
     fn is_unsaved(&self) -> bool {
-        self.position > self.cursor.saved.position
+        self.position > self.cursor.saved.position || self.places != self.cursor.saved.places
     }
 
     async fn save(&mut self) -> Result<(), FlowError> {
@@ -279,7 +280,7 @@ impl Settler {
     }
 
     /// Publishes what was read, and books it.
-    async fn settle(&mut self, items: Vec<Item>, places: Vec<Place>) -> Result<(), FlowError> {
+    async fn settle(&mut self, mut items: Vec<Item>, places: Vec<Place>) -> Result<(), FlowError> {
         if !items.is_empty() {
             self.unbooked.begin();
         }
@@ -288,7 +289,7 @@ impl Settler {
         let (mut published, mut records) = (Vec::new(), Vec::new());
         let mut position = self.position;
         let kinds: Vec<_> = items.iter().map(|item| kind_of(&item.content)).collect();
-        let judgements = self.judge(&items).await?;
+        let judgements = self.judge(&mut items).await?;
         for (item, judgement) in items.into_iter().zip(judgements) {
             position = position.max(item.position);
             let (outcome, record) = self.prepare(item, judgement)?;
@@ -366,18 +367,17 @@ impl Settler {
     }
 
     /// Sends the posts among the items through the stages.
-    async fn judge(&self, items: &[Item]) -> Result<Vec<Option<Judgement>>, FlowError> {
-        if self.stages.pipeline.is_empty() {
+    async fn judge(&self, items: &mut [Item]) -> Result<Vec<Option<Judgement>>, FlowError> {
+        let is_post = |item: &Item| matches!(item.content, Content::Post(_));
+        // Without a post there is no reason to wake a thread.
+        if self.stages.pipeline.is_empty() || !items.iter().any(is_post) {
             return Ok(items.iter().map(|_| None).collect());
         }
         let subject = Subject::new(NAME)?;
         let mut posts: Vec<Option<wingbeat_stage::Item>> = items
-            .iter()
-            .map(|item| match &item.content {
-                Content::Post(post) => {
-                    let record = Record::new(subject.clone(), post.payload.clone());
-                    Some(wingbeat_stage::Item::new(record))
-                }
+            .iter_mut()
+            .map(|item| match &mut item.content {
+                Content::Post(post) => Some(stage_item(&subject, post)),
                 _ => None,
             })
             .collect();

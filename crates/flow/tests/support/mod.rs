@@ -228,7 +228,7 @@ impl Source for ListSource {
 pub fn post_item(author: usize, number: usize) -> Content {
     let payload = post(author, number);
     let id = MessageId::new(format!("at://{author}/{number}:c{number}"));
-    Content::Post(Post { payload: payload.into(), id, author: Some(format!("did:{author}")) })
+    Content::Post(Post::of_bytes(payload, id))
 }
 
 pub async fn ingest(log: &Arc<dyn Log>, pack: &Pack, contents: &[Content]) -> Ingest {

@@ -65,7 +65,7 @@ fn told(frame: &Frame<'_>) -> (u64, Vec<Value>) {
                 let op = op.unwrap();
                 let path = op.path().unwrap();
                 let (collection, rkey) = (path.collection.as_str(), path.rkey.as_str());
-                let content = op.cid.map(|cid| commit.record(&cid).unwrap());
+                let content = op.cid().map(|cid| commit.record(&cid).unwrap());
                 let post = content.filter(|_| collection == POST_COLLECTION);
                 let post = post.and_then(|post| Post::decode(post).ok());
                 json!({
@@ -78,7 +78,7 @@ fn told(frame: &Frame<'_>) -> (u64, Vec<Value>) {
                         Action::Delete => "delete",
                     },
                     "path": format!("{collection}/{rkey}"),
-                    "cid": op.cid.map(|cid| cid.to_string()),
+                    "cid": op.cid().map(|cid| cid.to_string()),
                     "text": post.map(|post| post.text.to_owned()),
                 })
             });

@@ -412,8 +412,18 @@ impl Reader {
         progress: &mut Progress,
     ) -> Result<(), Ended> {
         let protocol = self.hosts[progress.host].endpoint.protocol;
-        if protocol != Protocol::JetstreamV1 && !self.is_in_order(event.cursor, progress)? {
-            return Ok(());
+        if protocol != Protocol::JetstreamV1 {
+            match self.is_in_order(event.cursor, progress) {
+                Ok(true) => {}
+                Ok(false) => return Ok(()),
+                Err(ended) => {
+                    // It may be one that was left out before: then it comes only now.
+                    if progress.has_events {
+                        self.release(event, false, progress);
+                    }
+                    return Err(ended);
+                }
+            }
         }
         let time_us = plausible(event.time_us, now_us());
         let cursor = match protocol {
@@ -431,15 +441,7 @@ impl Reader {
             self.outbox.place(progress.host, cursor.saturating_sub(1), time_us);
         }
         let is_known = time_us < session.start.known_before_us;
-        let StreamEvent { rev, contents, proof, .. } = event;
-        match proof {
-            Some(proof) if !is_known => {
-                let host = progress.host;
-                let event = Unproven { proof, host, cursor, rev, contents };
-                self.outbox.unproven(event);
-            }
-            _ => self.release.event(contents, &rev, is_known, &mut self.outbox),
-        }
+        self.release(event, is_known, progress);
         let host = &mut self.hosts[progress.host];
         host.silence.event(time_us);
         host.arrived_at(cursor, time_us);
@@ -448,6 +450,19 @@ impl Reader {
         }
         self.last_us = self.last_us.max(Some(time_us));
         Ok(())
+    }
+
+    /// Sends on what an event becomes, where that is not known already.
+    fn release(&mut self, event: StreamEvent, is_known: bool, progress: &Progress) {
+        let StreamEvent { cursor, rev, contents, proof, .. } = event;
+        match proof {
+            Some(proof) if !is_known => {
+                let host = progress.host;
+                let event = Unproven { proof, host, cursor, rev, contents };
+                self.outbox.unproven(event);
+            }
+            _ => self.release.event(contents, &rev, is_known, &mut self.outbox),
+        }
     }
 
     /// Whether the event comes behind the last one. `false`: it is the last one once more, with

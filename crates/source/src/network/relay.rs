@@ -52,11 +52,10 @@ pub(crate) fn decode(
         Frame::Info(info) => return Ok(Decoded::Info(Notice::new(info.name, info.message))),
         Frame::Error(error) => return Ok(Decoded::Error(Notice::new(error.error, error.message))),
         Frame::Unknown { .. } => {
-            let contents = contents_of(&frame, bytes, &url, &counters.read);
-            return contents.into_iter().next().map_or_else(
-                || Err(BadMessage("an unknown frame without content".to_owned())),
-                |(_, content)| Ok(Decoded::Unknown(content)),
-            );
+            let mut unknown = None;
+            contents_of(&frame, bytes, &url, |_, content| unknown = Some(content));
+            let missing = || BadMessage("an unknown frame without content".to_owned());
+            return unknown.ok_or_else(missing).map(Decoded::Unknown);
         }
     };
     if let (Frame::Commit(commit), Verify::Hashes | Verify::Full) = (&frame, options.verify) {
@@ -75,10 +74,12 @@ pub(crate) fn decode(
             (vec![dead(bytes, "bad_commit", problem)], None)
         }
         _ => {
-            let contents = contents_of(&frame, bytes, &name, &counters.read);
+            let mut contents = Vec::new();
+            let take = |_, content| contents.push(content);
+            counters.read.count_ops(contents_of(&frame, bytes, &name, take));
             let proof = did.filter(|_| options.verify == Verify::Full);
             let proof = proof.and_then(|did| proof_of(&frame, did, bytes));
-            (contents.into_iter().map(|(_, content)| content).collect(), proof)
+            (contents, proof)
         }
     };
     Ok(Decoded::Event(StreamEvent {
@@ -93,7 +94,7 @@ pub(crate) fn decode(
 /// What has to be proven of a frame.
 fn proof_of(frame: &Frame<'_>, did: Did<'_>, bytes: &[u8]) -> Option<Proof> {
     let claim = match frame {
-        Frame::Commit(commit) => Claim::Commit(commit.commit),
+        Frame::Commit(commit) => Claim::Commit(commit.commit()),
         Frame::Sync(_) => Claim::Sync,
         Frame::Identity(_) => Claim::Identity,
         Frame::Account(_) => Claim::Account,

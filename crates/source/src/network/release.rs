@@ -10,7 +10,7 @@ use super::{
     outbox::Outbox,
     recent::Recent,
 };
-use crate::{Content, Event, payload::with_handle};
+use crate::{Content, Event, Post, payload::with_handle};
 
 /// Lets out what is not known yet.
 pub(crate) struct Release {
@@ -65,8 +65,10 @@ impl Release {
         let Some(handles) = &self.handles else { return };
         match content {
             Content::Post(post) => {
-                if let Some(handle) = post.author.as_ref().and_then(|did| handles.get(did)) {
-                    post.payload = with_handle(&post.payload, &handle);
+                let author = post.document.as_ref().and_then(|document| document.get("author"));
+                let author = author.and_then(|author| author.as_str());
+                if let Some(handle) = author.and_then(|did| handles.get(&did)) {
+                    *post = Post::of_bytes(with_handle(&post.payload, &handle), post.id.clone());
                 }
             }
             Content::Event(Event { kind: "identity", payload, .. }) => {

@@ -4,7 +4,10 @@ use std::{collections::VecDeque, io, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use futures_util::future::BoxFuture;
-use tokio::sync::{mpsc, watch};
+use tokio::{
+    sync::{mpsc, watch},
+    time::{Instant, sleep_until},
+};
 use wingbeat_record::MessageId;
 
 use super::{
@@ -28,6 +31,9 @@ use crate::{Connection, Content, Description, Item, Pace, Place, Resume, Source,
 /// repository.
 const ANSWER_MAX: Duration = Duration::from_secs(60);
 
+/// How often the places are told where nothing happens that is wanted.
+const PLACES_EVERY: Duration = Duration::from_secs(1);
+
 /// Posts and events from the network: from one host, or from the best of several.
 ///
 /// It connects when the first items are asked for, and never ends by itself. Positions are
@@ -45,6 +51,9 @@ pub struct NetworkSource {
     /// The addresses of the hosts, in the order of the reader.
     urls: Vec<String>,
     places: Vec<Place>,
+    /// Whether they have changed since somebody was told, which was then.
+    has_untold: bool,
+    told_at: Instant,
     /// Whether it has said where it begins.
     has_begun: bool,
     pace: Option<Pace>,
@@ -123,6 +132,8 @@ impl NetworkSource {
             tasks,
             position,
             waiting: VecDeque::new(),
+            has_untold: false,
+            told_at: Instant::now(),
             urls,
             has_begun: !places.is_empty(),
             places,
@@ -130,10 +141,17 @@ impl NetworkSource {
         })
     }
 
+    /// Whoever asks is told the places now.
+    fn told(&mut self) {
+        self.has_untold = false;
+        self.told_at = Instant::now();
+    }
+
     /// Takes places up to the next item.
     fn take_places(&mut self) {
         while let Some(&Entry::Place { host, cursor, time_us }) = self.waiting.front() {
             self.waiting.pop_front();
+            self.has_untold = true;
             let Some(url) = self.urls.get(host) else { continue };
             let place = Place { host: url.clone(), cursor, time_us };
             match self.places.iter_mut().find(|place| place.host == *url) {
@@ -213,7 +231,15 @@ impl Source for NetworkSource {
         }
         self.take_places();
         while self.waiting.is_empty() {
-            let Some(batch) = self.batches.recv().await else {
+            let batch = tokio::select! {
+                batch = self.batches.recv() => batch,
+                // Nothing that is wanted happens, but time goes on.
+                () = sleep_until(self.told_at + PLACES_EVERY), if self.has_untold => {
+                    self.told();
+                    return Ok(Some(Vec::new()));
+                }
+            };
+            let Some(batch) = batch else {
                 return Err(SourceError::Io {
                     what: self.description.spec.clone(),
                     error: io::Error::other("the task that reads it is gone"),
@@ -222,6 +248,7 @@ impl Source for NetworkSource {
             self.waiting.extend(batch);
             self.take_places();
         }
+        self.told();
         if !std::mem::replace(&mut self.has_begun, true) {
             return Ok(Some(Vec::new()));
         }

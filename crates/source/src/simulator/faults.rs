@@ -1,6 +1,5 @@
 //! Malformed input, as it comes from broken or hostile writers.
 
-use bytes::Bytes;
 use wingbeat_record::MessageId;
 
 use super::dice::Dice;
@@ -79,7 +78,7 @@ impl Fault {
             Self::Empty => Vec::new(),
             Self::NotAnObject => format!("[{sound}]").into_bytes(),
         };
-        Content::Post(Post { payload: Bytes::from(bytes), id, author: None })
+        Content::Post(Post::of_bytes(bytes, id))
     }
 }
 

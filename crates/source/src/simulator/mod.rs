@@ -33,7 +33,7 @@ pub use self::{
 };
 use crate::{
     Content, Description, Event, Item, Pace, Post, Source, SourceError, hex,
-    payload::{PostFields, PostPayload, RecordEvent, to_bytes},
+    payload::{PostFields, PostPayload, RecordEvent},
 };
 
 /// Where the schedule starts if no start is set: 2026-01-01T00:00:00Z.
@@ -168,11 +168,7 @@ impl Simulator {
             reply_root: built.reply_to.as_deref(),
         };
         let payload = PostPayload { uri: &built.uri, cid: &cid, author: &built.did, fields };
-        Post {
-            payload: to_bytes(&payload),
-            id: MessageId::of_post(&built.uri, &cid),
-            author: Some(built.did),
-        }
+        Post::of_document(payload.write(), MessageId::of_post(&built.uri, &cid))
     }
 
     fn deletion(&self, n: u64, of: u64, made_at: Time) -> Event {
@@ -193,7 +189,7 @@ impl Simulator {
             fields: None,
         };
         let id = MessageId::new(format!("{uri}:{rev}:delete"));
-        Event { kind: "delete", payload: to_bytes(&payload), id }
+        Event { kind: "delete", payload: payload.write().into_payload(), id }
     }
 }
 

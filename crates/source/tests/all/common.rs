@@ -57,7 +57,7 @@ pub(crate) fn shown(item: &Item) -> String {
     match &item.content {
         Content::Post(post) => {
             let payload = String::from_utf8_lossy(&post.payload);
-            format!("{position} post {} {:?} {payload}", post.id, post.author)
+            format!("{position} post {} {payload}", post.id)
         }
         Content::Event(event) => {
             let payload = String::from_utf8_lossy(&event.payload);

@@ -125,6 +125,13 @@ async fn a_sequence_number_out_of_order_ends_the_connection() {
     wire.send(frame(9)).await;
     reading.expect_post(9).await;
     assert_eq!(reading.counter("order_errors"), 2);
+    // One that was left out and comes late is one that would not come again.
+    for number in [11, 10] {
+        wire.send(frame(number)).await;
+        reading.expect_post(number).await;
+    }
+    wire.closed().await;
+    assert_eq!(host.accept().await.cursor(), Some(11));
 }
 
 /// Numbers that begin anew, and cursors of the future, are for people to decide about.

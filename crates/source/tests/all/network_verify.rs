@@ -382,9 +382,10 @@ const NAMES: [char; 5] = ['a', 'b', 'c', 'd', 'e'];
 fn number_of(item: &Item) -> (String, u64, bool) {
     match &item.content {
         Content::Post(post) => {
-            let text = json(&post.payload)["text"].as_str().unwrap().to_owned();
-            let number = text.strip_prefix("post ").unwrap().parse().unwrap();
-            (post.author.clone().unwrap(), number, true)
+            let post = json(&post.payload);
+            let text = |name: &str| post[name].as_str().unwrap().to_owned();
+            let number = text("text").strip_prefix("post ").unwrap().parse().unwrap();
+            (text("author"), number, true)
         }
         _ => {
             let (kind, message) = dead_kind(item);

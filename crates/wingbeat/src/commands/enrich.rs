@@ -12,9 +12,9 @@ use base64::prelude::{BASE64_STANDARD as BASE64, Engine as _};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 use tokio::sync::oneshot;
-use wingbeat_flow::{Counts, Pipeline, Pool};
+use wingbeat_flow::{Counts, Pipeline, Pool, stage_item};
 use wingbeat_ops::logging;
-use wingbeat_record::{DeadCause, Outcome, Record, Subject};
+use wingbeat_record::{DeadCause, Outcome, Subject};
 use wingbeat_source::{Content, OpenOptions, SourceSpec};
 use wingbeat_stage::{Item, Verdict};
 
@@ -89,9 +89,8 @@ fn enrich(pipeline: &Pipeline, items: Vec<wingbeat_source::Item>) -> Vec<Line> {
         .into_iter()
         .map(|wingbeat_source::Item { position, content }| {
             let (outcome, bytes) = match content {
-                Content::Post(post) => {
-                    let record = Record::new(subject.clone(), post.payload);
-                    return Work::Open(position, Box::new(Item::new(record)));
+                Content::Post(mut post) => {
+                    return Work::Open(position, Box::new(stage_item(&subject, &mut post)));
                 }
                 Content::Event(event) => (Outcome::Emitted, event.payload.to_vec()),
                 Content::Filtered(reason) => (Outcome::Filtered(reason), Vec::new()),
