@@ -80,7 +80,7 @@ impl Committer {
         for ending in endings.iter().filter(|ending| ending.work.ticket.is_some()) {
             voucher.add(ending.work.sequence, &ending.outcome);
         }
-        let ledger = self.publish_voucher(&voucher).await?;
+        self.publish_voucher(&voucher).await?;
         let acks: Vec<_> = endings.iter().map(|e| (e.work.token, Settle::Ack)).collect();
         patiently(|| self.consumer.settle(&acks)).await?;
         let settled = endings.iter_mut().filter_map(|ending| {
@@ -88,10 +88,7 @@ impl Committer {
             Some((ticket, &ending.outcome))
         });
         self.books.settle(settled);
-        match ledger {
-            Some(ledger) => self.history.advance(ledger, &self.books.counts()).await,
-            None => Ok(()),
-        }
+        self.history.advance().await
     }
 
     fn end(&self, work: Work) -> Result<Ending, FlowError> {
@@ -223,9 +220,9 @@ impl Committer {
         Ok(there.is_none_or(|stored| stored.record.headers.get(name::INPUT) == Some(&input)))
     }
 
-    async fn publish_voucher(&self, voucher: &Voucher) -> Result<Option<u64>, FlowError> {
+    async fn publish_voucher(&self, voucher: &Voucher) -> Result<(), FlowError> {
         if voucher.is_empty() {
-            return Ok(None);
+            return Ok(());
         }
         let json = serde_json::to_vec(voucher).map_err(|error| FlowError::Stored {
             what: "a record of the ledger".to_owned(),
@@ -235,12 +232,8 @@ impl Committer {
         let id = MessageId::from_content(&[self.flow.as_bytes(), &json].concat());
         let record = Record::new(self.ledger.clone(), json).with_id(id);
         let answer = publish(&*self.log, vec![record]).await?.pop();
-        Ok(Some(answer.unwrap_or(Err(LogError::Closed))?.sequence))
-    }
-
-    /// Writes the books, at the end.
-    pub(crate) async fn finish(&mut self) -> Result<(), FlowError> {
-        self.history.write(&self.books.counts()).await
+        answer.unwrap_or(Err(LogError::Closed))?;
+        Ok(())
     }
 }
 

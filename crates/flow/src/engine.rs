@@ -27,7 +27,7 @@ use crate::{
     books::Books,
     commit::{Committer, Work},
     deferral::Deferral,
-    history,
+    history::{self, History, Ledger, Settled},
     pack::FlowSpec,
     pipeline::Pipeline,
     pool::Pool,
@@ -48,8 +48,10 @@ pub struct Flow {
     pool: Pool,
     books: Books,
     committer: Committer,
-    /// Records that the ledger had settled before this run.
+    /// Records that the ledger had settled before this run, or that others have settled since.
     settled_before: Mutex<BTreeSet<u64>>,
+    vouchers: Ledger,
+    settled: tokio::sync::Mutex<Settled>,
     /// What is being worked on.
     held: Mutex<BTreeSet<AckToken>>,
 }
@@ -88,14 +90,17 @@ impl Flow {
             ..ConsumerConfig::new(&spec.consumer)
         };
         let consumer = log.consumer(&spec.from, &config).await?;
-        let books = Books::restore(name, recalled.counts);
+        let books = Books::restore(name, recalled.counts.clone());
+        let settled = Settled { read: recalled.read, ..Settled::default() };
+        let vouchers = Ledger::new(Arc::clone(&log), name, ledger_stream, ledger.clone());
+        let hold = spec.ack_wait.0 * 2;
         let committer = Committer {
             flow: Arc::from(name),
             spec: spec.clone(),
             log,
             consumer: Arc::clone(&consumer),
             books: books.clone(),
-            history: recalled.history,
+            history: History::open(vouchers.clone(), &recalled, hold).await?,
             ledger,
         };
         Ok(Self {
@@ -106,6 +111,8 @@ impl Flow {
             books,
             committer,
             settled_before: Mutex::new(recalled.settled),
+            vouchers,
+            settled: tokio::sync::Mutex::new(settled),
             held: Mutex::default(),
         })
     }
@@ -133,6 +140,8 @@ impl Flow {
             pool: &self.pool,
             books: &self.books,
             settled_before: &self.settled_before,
+            vouchers: &self.vouchers,
+            settled: &self.settled,
             held: &self.held,
         };
         let failed = CancellationToken::new();
@@ -152,8 +161,7 @@ impl Flow {
             result = work => result,
             result = shared.progress() => result,
         };
-        result?;
-        self.committer.finish().await
+        result
     }
 }
 
@@ -165,6 +173,8 @@ struct Shared<'a> {
     pool: &'a Pool,
     books: &'a Books,
     settled_before: &'a Mutex<BTreeSet<u64>>,
+    vouchers: &'a Ledger,
+    settled: &'a tokio::sync::Mutex<Settled>,
     held: &'a Mutex<BTreeSet<AckToken>>,
 }
 
@@ -218,7 +228,22 @@ impl Shared<'_> {
             }
             deliveries.extend(more);
         }
+        self.recall_settled(&deliveries).await?;
         Ok(deliveries)
+    }
+
+    /// Looks up whether what was delivered before was settled by somebody who could not
+    /// acknowledge it any more: another process on the same consumer.
+    async fn recall_settled(&self, deliveries: &[Delivery]) -> Result<(), FlowError> {
+        let again = deliveries.iter().filter(|delivery| delivery.deliveries > 1);
+        let again: Vec<u64> = again.map(|delivery| delivery.stored.sequence).collect();
+        if !again.is_empty() {
+            let mut settled = self.settled.lock().await;
+            self.vouchers.follow(&mut settled).await?;
+            let known = again.into_iter().filter(|sequence| settled.sequences.contains(sequence));
+            lock(self.settled_before).extend(known);
+        }
+        Ok(())
     }
 
     fn take_in(&self, deliveries: Vec<Delivery>) -> Vec<Work> {

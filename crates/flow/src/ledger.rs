@@ -80,12 +80,13 @@ impl Voucher {
         emitted.chain(filtered).chain(dead)
     }
 
-    /// Counts what it says, and collects the sequences.
+    /// Counts what it says, and collects the sequences. What is among them already was settled
+    /// before, by somebody who died before it was acknowledged: it counts once.
     pub fn book(&self, counts: &mut Counts, settled: &mut BTreeSet<u64>) {
         for ((first, last), outcome) in self.runs() {
             // Reversed bounds in a damaged or foreign voucher count nothing.
-            counts.count_settled(&outcome, (last + 1).saturating_sub(first));
-            settled.extend(first..=last);
+            let new = (first..=last).filter(|sequence| settled.insert(*sequence)).count();
+            counts.count_settled(&outcome, new as u64);
         }
     }
 }
