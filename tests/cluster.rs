@@ -1,0 +1,121 @@
+//! Many processes on one NATS server: ingest, three processors, the dashboard. Needs the server
+//! that `make nats` fetches; otherwise it is skipped.
+
+#![expect(clippy::unwrap_used, clippy::print_stderr, reason = "tests")]
+
+mod support;
+
+use std::{
+    net::{TcpListener, TcpStream},
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use support::{Home, Running};
+
+/// How long a test waits for what must happen. Only one that fails takes that long.
+const PATIENCE: Duration = Duration::from_secs(90);
+
+/// A NATS server. It is killed when this goes.
+struct Nats {
+    child: Child,
+    url: String,
+}
+
+impl Nats {
+    /// `None` where there is no server.
+    fn start(home: &Home) -> Option<Self> {
+        let fetched =
+            concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/tools/nats/bin/nats-server");
+        let binary = std::env::var_os("NATS_SERVER").map_or_else(|| fetched.into(), PathBuf::from);
+        if !binary.exists() {
+            let path = binary.display();
+            eprintln!("skipped: {path} is not there; run `make nats`");
+            return None;
+        }
+        // Below the ports that the system hands out: nobody else gets it by chance.
+        let ports = 30_000 + std::process::id() % 2_000..32_768;
+        let is_free = |port: &u32| TcpListener::bind(format!("127.0.0.1:{port}")).is_ok();
+        let port = ports.into_iter().find(is_free).unwrap();
+        let child = Command::new(binary)
+            .args(["-a", "127.0.0.1", "-p", &port.to_string(), "-js", "-sd"])
+            .arg(home.path())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let start = Instant::now();
+        while TcpStream::connect(format!("127.0.0.1:{port}")).is_err() {
+            assert!(start.elapsed() < PATIENCE);
+            std::thread::yield_now();
+        }
+        Some(Self { child, url: format!("nats://127.0.0.1:{port}") })
+    }
+}
+
+impl Drop for Nats {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// How many posts came through a processor. It is `None` while it does not answer.
+fn processed(processor: &Running) -> u64 {
+    processor.get("/health/detailed")["service_stats"]["posts_processed"].as_u64().unwrap()
+}
+
+fn wait_until(holds: impl Fn() -> bool) {
+    let start = Instant::now();
+    while !holds() {
+        assert!(start.elapsed() < PATIENCE);
+        std::thread::yield_now();
+    }
+}
+
+/// Three share the work. Two are killed, one is held up for longer than the ack wait: then others
+/// get what it had, and it goes on with it all the same.
+#[test]
+fn i1_i2_i3_processors_that_die_or_hang_leave_every_post_with_one_outcome() {
+    let (home, store) = (Home::new(), Home::new());
+    let Some(nats) = Nats::start(&store) else { return };
+    let log = ["--log", &nats.url];
+    let start = || home.process(&log, &[("ACK_WAIT_SECONDS", "2")]);
+    let [first, mut second, mut third] = [start(), start(), start()];
+    let web = Running::start(home.command(&["web", "--port", "0", "--log", &nats.url]));
+    let source = ["--source", "simulator:seed=9,count=6000,deletes=0", "--rate", "1500"];
+    let ingest = home.ingest(&[&log[..], &source[..]].concat(), &[]);
+    wait_until(|| processed(&second) > 200);
+    second.child.kill().unwrap();
+    wait_until(|| processed(&first) > 500);
+    first.signal("STOP");
+    let fourth = start();
+    wait_until(|| processed(&third) > 1_000);
+    third.child.kill().unwrap();
+    // What the one that hangs had is done by the other one that is left.
+    let info =
+        || home.run(&["streams", "info", "bluesky-posts", "--format", "json", log[0], log[1]]);
+    let running = ingest.wait_for("/health/detailed", |details| {
+        details["components"]["firehose"]["running"] == false
+    });
+    assert_eq!(running["books"]["in_flight"], 0);
+    wait_until(|| {
+        let consumer = info().ok().json()["consumers"][0].clone();
+        consumer["pending"] == 0 && consumer["unsettled"] == 0
+    });
+    first.signal("CONT");
+    let received = running["books"]["received"].as_u64().unwrap();
+    let moods = web.wait_for("/api/status", |status| !status["streams"].is_null());
+    assert!(moods["log"].as_str().unwrap().starts_with("nats://127.0.0.1"), "{moods}");
+    for service in [first, fourth, ingest, web] {
+        service.signal("TERM");
+        assert_eq!(service.wait().code, Some(0));
+    }
+    let audit = home.run(&["audit", "--format", "json", log[0], log[1]]).ok().json();
+    let books = audit["flows"].as_array().unwrap();
+    assert_eq!(
+        (&books[0]["flow"], books[0]["received"].as_u64()),
+        (&"ingest".into(), Some(received))
+    );
+    assert_eq!(books[1]["received"], books[0]["emitted"], "{audit}");
+}
