@@ -40,7 +40,7 @@ pub use decode::DecodeError;
 pub use did::{DID_DOCUMENT_BYTES_MAX, DidDocument, DidDocumentError};
 pub use frame::{FRAME_BYTES_MAX, Frame, FrameError};
 pub use json::to_json;
-pub use post::{POST_COLLECTION, Post, Reply};
+pub use post::{POST_COLLECTION, Post, Reply, SELF_LABELS};
 #[cfg(feature = "sign")]
 pub use signature::SigningKey;
 pub use signature::{Curve, KeyError, PublicKey, SIGNATURE_BYTES, SignatureError};

@@ -24,7 +24,16 @@ pub struct Post<'a> {
     pub langs: Option<Vec<&'a str>>,
     /// What it replies to.
     pub reply: Option<Reply<'a>>,
+    /// The labels that its author has put on it, such as `porn`; none where the record has none, or
+    /// labels of a kind that is not known.
+    pub labels: Option<Vec<&'a str>>,
 }
+
+/// The most labels of an author that are read. The lexicon says 10.
+const LABELS_MAX: usize = 64;
+
+/// The kind of an author's own labels: `com.atproto.label.defs#selfLabels`.
+pub const SELF_LABELS: &str = "com.atproto.label.defs#selfLabels";
 
 /// What a post replies to: two `at://` addresses, as the post has them, not checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +49,7 @@ impl<'a> Post<'a> {
     /// fields that are not read. Those may hold anything; one that is read must have its type.
     pub fn decode(record: &'a [u8]) -> Result<Self, DecodeError> {
         let (mut text, mut created_at, mut langs, mut reply) = (None, None, None, None);
+        let mut labels = None;
         let reader = &mut Reader::new(record);
         let mut entries = reader.map()?;
         while let Some(key) = entries.next_checked_bytes(reader)? {
@@ -50,12 +60,49 @@ impl<'a> Post<'a> {
                 b"createdAt" => created_at = Some(reader.text().in_field("createdAt")?),
                 b"langs" => langs = Some(read_langs(reader)?),
                 b"reply" => reply = Some(Reply::read(reader)?),
+                b"labels" => {
+                    let begin = reader.position();
+                    reader.check_value(1)?;
+                    // The union is open: what is not known is no mistake.
+                    labels = record.get(begin..reader.position()).and_then(read_labels);
+                }
                 _ => reader.check_value(1)?,
             }
         }
         reader.end()?;
-        Ok(Self { text: text.in_field("text")?, created_at, langs, reply })
+        Ok(Self { text: text.in_field("text")?, created_at, langs, reply, labels })
     }
+}
+
+/// The values of an author's labels. The bytes were checked.
+fn read_labels(value: &[u8]) -> Option<Vec<&str>> {
+    let reader = &mut Reader::new(value);
+    let (mut is_known, mut labels) = (false, None);
+    let mut entries = reader.map().ok()?;
+    while let Some(key) = entries.next_checked_bytes(reader).ok()? {
+        match key {
+            b"$type" => is_known = reader.text().ok()? == SELF_LABELS,
+            b"values" => {
+                let count = reader.array().ok().filter(|count| *count <= LABELS_MAX)?;
+                let values: Option<Vec<&str>> = (0..count).map(|_| read_label(reader)).collect();
+                labels = Some(values?);
+            }
+            _ => reader.skip().ok()?,
+        }
+    }
+    labels.filter(|labels| is_known && !labels.is_empty())
+}
+
+fn read_label<'a>(reader: &mut Reader<'a>) -> Option<&'a str> {
+    let mut label = None;
+    let mut entries = reader.map().ok()?;
+    while let Some(key) = entries.next_checked_bytes(reader).ok()? {
+        match key {
+            b"val" => label = Some(reader.text().ok()?),
+            _ => reader.skip().ok()?,
+        }
+    }
+    label
 }
 
 fn read_langs<'a>(reader: &mut Reader<'a>) -> Result<Vec<&'a str>, DecodeError> {
@@ -100,6 +147,22 @@ mod tests {
     fn decode(entries: Vec<(&str, Value<'_>)>) -> Result<String, String> {
         let record = Value::Map(entries).encode().unwrap();
         Post::decode(&record).map(|post| format!("{post:?}")).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn labels_of_the_author_are_read_and_others_are_no_mistake() {
+        let label = |value| Value::Map(vec![("val", Value::Text(value))]);
+        let labels = |kind, values| {
+            let labels = vec![("$type", Value::Text(kind)), ("values", Value::Array(values))];
+            let entries = vec![("text", Value::Text("t")), ("labels", Value::Map(labels))];
+            let record = Value::Map(entries).encode().unwrap();
+            let post = Post::decode(&record).unwrap();
+            post.labels.map(|labels| labels.join(" "))
+        };
+        let known = labels(SELF_LABELS, vec![label("porn"), label("spoiler")]);
+        assert_eq!(known.as_deref(), Some("porn spoiler"));
+        assert_eq!(labels(SELF_LABELS, vec![Value::Integer(1)]), None);
+        assert_eq!(labels("com.example#labels", vec![label("porn")]), None);
     }
 
     #[test]

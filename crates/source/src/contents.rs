@@ -115,6 +115,7 @@ fn fields_of<'a>(post: &'a PostRecord<'a>) -> PostFields<'a> {
         langs: post.langs.as_deref(),
         reply_parent: post.reply.map(|reply| reply.parent),
         reply_root: post.reply.map(|reply| reply.root),
+        labels: post.labels.as_deref(),
     }
 }
 

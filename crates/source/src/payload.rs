@@ -29,6 +29,8 @@ pub(crate) struct PostFields<'a> {
     pub(crate) langs: Option<&'a [&'a str]>,
     pub(crate) reply_parent: Option<&'a str>,
     pub(crate) reply_root: Option<&'a str>,
+    /// Those that its author has put on it.
+    pub(crate) labels: Option<&'a [&'a str]>,
 }
 
 /// A record was deleted or has new content.
@@ -103,6 +105,9 @@ impl PostFields<'_> {
         }
         writer.text_if_any("reply_parent", self.reply_parent);
         writer.text_if_any("reply_root", self.reply_root);
+        if let Some(labels) = self.labels {
+            writer.texts("labels", labels);
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use wingbeat_atproto::{
-    Did, POST_COLLECTION, Post as PostRecord, RecordPath, RecordUri, Reply, Tid, frame,
+    Did, POST_COLLECTION, Post as PostRecord, RecordPath, RecordUri, Reply, SELF_LABELS, Tid, frame,
 };
 use wingbeat_record::{Reason, Time};
 
@@ -116,6 +116,22 @@ struct JsonPost<'a> {
     created_at: Option<String>,
     langs: Option<Vec<String>>,
     reply: Option<JsonReply>,
+    /// The union is open: what is not known is no mistake.
+    #[serde(borrow)]
+    labels: Option<&'a RawValue>,
+}
+
+/// Labels that an author has put on their post.
+#[derive(Deserialize)]
+struct JsonLabels {
+    #[serde(rename = "$type")]
+    kind: String,
+    values: Vec<JsonLabel>,
+}
+
+#[derive(Deserialize)]
+struct JsonLabel {
+    val: String,
 }
 
 #[derive(Deserialize)]
@@ -316,11 +332,16 @@ fn record_content<'a>(
         return Err(fail("bad_record", message));
     }
     let reply = post.reply.as_ref();
+    let labels = post.labels.and_then(|labels| serde_json::from_str(labels.get()).ok());
+    let labels = labels
+        .filter(|JsonLabels { kind, values }| kind == SELF_LABELS && !values.is_empty())
+        .filter(|labels| labels.values.len() <= LANGS_MAX);
     let post = PostRecord {
         text: &post.text,
         created_at: post.created_at.as_deref(),
         langs,
         reply: reply.map(|reply| Reply { root: &reply.root.uri, parent: &reply.parent.uri }),
+        labels: labels.as_ref().map(|labels| labels.values.iter().map(|l| &*l.val).collect()),
     };
     let content = if is_update {
         update_event(change, cid, &post)

@@ -166,6 +166,7 @@ impl Simulator {
             langs: (!built.langs.is_empty()).then_some(&built.langs),
             reply_parent: built.reply_to.as_deref(),
             reply_root: built.reply_to.as_deref(),
+            labels: None,
         };
         let payload = PostPayload { uri: &built.uri, cid: &cid, author: &built.did, fields };
         Post::of_document(payload.write(), MessageId::of_post(&built.uri, &cid))

@@ -127,6 +127,26 @@ async fn v1_begins_some_seconds_earlier_and_nothing_comes_twice() {
 }
 
 #[tokio::test]
+async fn labels_of_the_author_come_along() {
+    let host = Host::start().await;
+    let mut reading = Reading::start(&format!("jetstream1:{}", host.address()), &options());
+    let mut wire = host.accept().await;
+    let labels = |kind: &str| json!({"$type": kind, "values": [{"val": "porn"}]});
+    for (number, kind) in [(1, "com.atproto.label.defs#selfLabels"), (2, "com.example#labels")] {
+        let mut event = v1(number);
+        event["commit"]["record"]["labels"] = labels(kind);
+        wire.send(text(&event)).await;
+    }
+    let mut payload = async || {
+        let item = reading.item().await;
+        let Content::Post(post) = &item.content else { panic!("{item:?}") };
+        json(&post.payload)
+    };
+    assert_eq!(payload().await["labels"], json!(["porn"]));
+    assert_eq!(payload().await.get("labels"), None);
+}
+
+#[tokio::test]
 async fn i5_v1_says_nothing_when_it_begins_later() {
     let host = Host::start().await;
     let spec = format!("jetstream1:{}", host.address());
