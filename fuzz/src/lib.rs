@@ -1,7 +1,11 @@
 //! What must hold for any bytes. Each function is one fuzz target: it panics where something
 //! does not hold.
 
-use std::{ops::ControlFlow, sync::LazyLock};
+use std::{
+    cell::RefCell,
+    ops::ControlFlow,
+    sync::LazyLock,
+};
 
 use wingbeat_atproto::{
     Car, Cid, Codec, CommitObject, Curve, Did, DidDocument, Frame, Post, PublicKey, SigningKey,
@@ -10,6 +14,11 @@ use wingbeat_atproto::{
     mst::{self, Change, Tree},
     repository::Repository,
     to_json, verify_commit, verify_hashes, verify_sync,
+};
+
+use wingbeat_source::{
+    Content,
+    network::{JetstreamMessages, Protocol},
 };
 
 /// Microseconds since 1970: no revision lies in the future.
@@ -163,4 +172,44 @@ pub fn did(bytes: &[u8]) {
     if let Ok(key) = text.parse::<PublicKey>() {
         assert_eq!(key.to_string(), text);
     }
+}
+
+/// A message of Jetstream, of both versions: what it becomes is an object each, and what is dead
+/// keeps bytes of it.
+pub fn jetstream(bytes: &[u8]) {
+    for protocol in [Protocol::JetstreamV1, Protocol::JetstreamV2] {
+        let mut messages = JetstreamMessages::new(protocol, None).expect("without a dictionary");
+        for content in messages.contents(bytes).into_iter().flatten() {
+            let payload = match &content {
+                Content::Post(post) => &post.payload,
+                Content::Event(event) => &event.payload,
+                Content::Dead { original, .. } => {
+                    assert!(original.len() <= bytes.len());
+                    continue;
+                }
+                Content::Filtered(_) => continue,
+            };
+            let value: serde_json::Value = serde_json::from_slice(payload).expect("JSON");
+            assert!(value.is_object());
+        }
+    }
+}
+
+/// A dictionary like those of Jetstream.
+pub static DICTIONARY: LazyLock<Vec<u8>> = LazyLock::new(|| {
+    let message = |n: u32| format!("{{\"did\":\"did:plc:{n}\",\"time_us\":{}}}", n * 7);
+    let samples: Vec<String> = (0..2000).map(message).collect();
+    zstd::dict::from_samples(&samples, 8192).expect("a dictionary")
+});
+
+/// A compressed message: it is inflated as far as a message may be long, and read.
+pub fn zstd(bytes: &[u8]) {
+    thread_local! {
+        static MESSAGES: RefCell<JetstreamMessages> = RefCell::new(
+            JetstreamMessages::new(Protocol::JetstreamV1, Some(&DICTIONARY)).expect("a dictionary"),
+        );
+    }
+    MESSAGES.with_borrow_mut(|messages| {
+        let _ = messages.contents(bytes);
+    });
 }

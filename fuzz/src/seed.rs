@@ -43,6 +43,11 @@ fn main() -> Result<(), Box<dyn Error>> {
         let did = name.rsplit('"').nth(1).unwrap_or_default();
         save("did", format!("{{{document}}}").replace(did, wingbeat_fuzz::DID).as_bytes())?;
     }
+    let mut compressor = zstd::bulk::Compressor::with_dictionary(3, &wingbeat_fuzz::DICTIONARY)?;
+    for line in fs::read_to_string(folder.join("expected_v1.jsonl"))?.lines() {
+        save("jetstream", line.as_bytes())?;
+        save("zstd", &compressor.compress(line.as_bytes())?)?;
+    }
     save("car", &fs::read(folder.join("repo.car"))?)
 }
 

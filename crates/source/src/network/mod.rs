@@ -25,6 +25,7 @@ mod host;
 mod http;
 mod jetstream;
 mod message;
+mod messages;
 mod options;
 mod outbox;
 mod reader;
@@ -42,5 +43,6 @@ mod verify;
 
 pub use endpoint::{Endpoint, Protocol};
 pub(crate) use endpoint::{parse_endpoints, public_endpoints};
+pub use messages::JetstreamMessages;
 pub use options::{NetworkOptions, Timings, Verify};
 pub use source::NetworkSource;
