@@ -82,11 +82,14 @@ pub(crate) struct LogSettings {
     /// `nats://[USER:PASSWORD@]HOST:PORT[,HOST:PORT...]`, NATS JetStream. docs/logs.md has the rest.
     #[schemars(with = "String", extend("x-env" = ["NATS_URL"]))]
     pub(crate) url: LogUrl,
+    /// How many copies new streams have on NATS, where the URL does not say it; 0: one.
+    #[schemars(extend("x-env" = ["NUM_STREAM_REPLICAS", "NATS_STREAM_NUM_REPLICAS"]))]
+    pub(crate) replicas: usize,
 }
 
 impl Default for LogSettings {
     fn default() -> Self {
-        Self { url: LogUrl::Embedded("wingbeat-data".into()) }
+        Self { url: LogUrl::Embedded("wingbeat-data".into()), replicas: 0 }
     }
 }
 
@@ -374,8 +377,13 @@ fn finish(
     for setting in &global.settings {
         add_setting(&mut layers, setting)?;
     }
-    let loaded: Loaded<Config> = layers.finish()?;
+    let mut loaded: Loaded<Config> = layers.finish()?;
     loaded.config.pack().check()?;
+    let LogSettings { url, replicas } = &mut loaded.config.log;
+    if let (LogUrl::Nats(url), replicas @ 1..) = (url, *replicas) {
+        let wrong = |error| Failure::Config(format!("`log.replicas`: {error}"));
+        url.default_replicas(replicas).map_err(wrong)?;
+    }
     Ok(loaded)
 }
 

@@ -110,6 +110,16 @@ impl FromStr for NatsUrl {
 }
 
 impl NatsUrl {
+    /// New streams and buckets have so many copies, where the URL does not say how many.
+    pub fn default_replicas(&mut self, replicas: usize) -> Result<(), LogError> {
+        if !(1..=REPLICAS_MAX).contains(&replicas) {
+            let problem = format!("{replicas} copies: NATS keeps 1 to {REPLICAS_MAX}");
+            return Err(LogError::Invalid(problem));
+        }
+        self.replicas.get_or_insert(replicas);
+        Ok(())
+    }
+
     fn set_parameters(&mut self, query: &Url) -> Result<(), LogError> {
         let (mut cert, mut key) = (None, None);
         for (name, value) in query.query_pairs() {
@@ -245,6 +255,16 @@ mod tests {
 
     fn url(text: &str) -> NatsUrl {
         text.parse().unwrap()
+    }
+
+    #[test]
+    fn copies_are_those_of_the_url_or_else_the_usual_ones() {
+        for (text, expected) in [("nats://a", Some(3)), ("nats://a?replicas=5", Some(5))] {
+            let mut url: NatsUrl = text.parse().unwrap();
+            url.default_replicas(3).unwrap();
+            assert_eq!(url.replicas, expected);
+            assert!(url.default_replicas(6).is_err());
+        }
     }
 
     #[test]
