@@ -4,6 +4,11 @@
 
 mod support;
 
+use std::{
+    io::{BufRead as _, BufReader},
+    process::{Command, Stdio},
+};
+
 use serde_json::{Value, json};
 use support::{Home, Running};
 use wingbeat_log::{Bucket, EmbeddedLog, Log as _};
@@ -158,6 +163,21 @@ async fn get(home: &Home, key: &str) -> String {
     let entry = bucket.get(key).await.unwrap().unwrap();
     log.close().await.unwrap();
     String::from_utf8_lossy(&entry.value).into_owned()
+}
+
+/// Whoever has started it may be gone.
+#[test]
+fn i10_it_stops_in_good_order_where_nobody_reads_what_it_says() {
+    let home = Home::new();
+    let mut command = home.command(&["ingest", "--port", "0", "--source", "simulator"]);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    drop(child.stderr.take());
+    let id = child.id().to_string();
+    assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
+    child.wait().unwrap();
+    home.run(&["audit"]).ok();
 }
 
 #[test]

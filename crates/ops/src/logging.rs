@@ -50,7 +50,8 @@ pub fn start(level: Level, format: Format) {
         Level::Debug => LevelFilter::DEBUG,
         Level::Trace => LevelFilter::TRACE,
     };
-    let lines = fmt().with_max_level(level).with_writer(std::io::stderr);
+    // Where nobody reads them, lines are lost, and the program goes on.
+    let lines = fmt().with_max_level(level).with_writer(std::io::stderr).log_internal_errors(false);
     let quiet = filter_fn(move |metadata| {
         level > LevelFilter::INFO
             || *metadata.level() <= tracing::Level::WARN

@@ -22,8 +22,9 @@ pub fn on_signal() -> std::io::Result<CancellationToken> {
             if round > 0 {
                 std::process::exit(INTERRUPTED);
             }
-            tracing::info!("stopping; a second signal ends at once");
+            // First of all: whoever reads the log lines may be gone.
             stop.cancel();
+            tracing::info!("stopping; a second signal ends at once");
         }
     });
     Ok(token)
