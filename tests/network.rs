@@ -173,8 +173,7 @@ fn network(home: &Home, hosts: usize, faults: &[&str], more: &[&str]) -> (Runnin
     (network, addresses)
 }
 
-/// Runs the ingest again and again, each time for the time that `rest` says in milliseconds, and
-/// ends it with `kill -9`.
+/// Runs the ingest again and again, and ends it with `kill -9` each time.
 fn kill_again_and_again(home: &Home, source: &str, times: usize) {
     // A fixed pseudo-random rule spreads the kills over 50 to 350 ms.
     let mut moment = 17u64;

@@ -102,6 +102,8 @@ struct Settler {
     books: Books,
     /// The stream that the flows read, whose backlog holds the source back.
     stream: String,
+    /// So many items may still come before it has to be asked how far behind the flows are.
+    room: u64,
     /// Counts of this source at its place; the books also count earlier sources.
     counts: Counts,
     position: u64,
@@ -141,6 +143,7 @@ impl Ingest {
             cursor,
             books: Books::restore(NAME, total),
             stream: stream.to_owned(),
+            room: 0,
             saved: Instant::now(),
             unsaved_items: 0,
             legacy: None,
@@ -268,15 +271,19 @@ impl Settler {
     }
 
     /// Back-pressure: waits while the flows are far behind.
-    async fn wait_for_flows(&self) -> Result<(), FlowError> {
-        loop {
+    async fn wait_for_flows(&mut self) -> Result<(), FlowError> {
+        while self.room == 0 {
             let consumers = patiently(|| self.log.consumers(&self.stream)).await?;
             let behind = consumers.iter().map(|c| c.pending + c.unsettled_count).max();
-            if behind.unwrap_or(0) <= self.spec.backlog_max {
-                return Ok(());
+            match self.spec.backlog_max.checked_sub(behind.unwrap_or(0)) {
+                Some(room) => {
+                    self.room = room;
+                    return Ok(());
+                }
+                None => tokio::time::sleep(BACKLOG_POLL).await,
             }
-            tokio::time::sleep(BACKLOG_POLL).await;
         }
+        Ok(())
     }
 
     /// Publishes what was read, and books it.
@@ -284,6 +291,7 @@ impl Settler {
         if !items.is_empty() {
             self.unbooked.begin();
         }
+        self.room = self.room.saturating_sub(items.len() as u64);
         let tickets = self.books.receive(items.len());
         let mut outcomes = Vec::with_capacity(items.len());
         let (mut published, mut records) = (Vec::new(), Vec::new());

@@ -40,7 +40,7 @@ pub(crate) async fn run(global: &Global, args: &Process) -> Result<(), Failure> 
         shutdown::on_signal().map_err(|error| Failure::io("can't listen for signals", &error))?;
     let pack = pack(&config)?;
     let service = &config.service;
-    // First of all it can be asked how it is.
+    // A port that is taken is told before anything is opened.
     let server = ServiceServer::bind(service.host, service.port).await?;
     let log = open_to_write(&config, &pack, &stop).await?;
     let result = run_on(&config, &pack, args, &log, server, stop).await;
