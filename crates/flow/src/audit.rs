@@ -195,6 +195,11 @@ async fn audit_flow(
         let range = missed.to_string();
         problems.add("ranges of the input were never processed", || range);
     }
+    // A consumer that has taken another's place over: what lies before it is not this flow's.
+    let start = match consumer.as_ref().map(|info| info.config.start) {
+        Some(Start::Sequence(start)) => start,
+        _ => 0,
+    };
     let (ack_floor, delivered, unsettled) =
         consumer.map(|info| (info.ack_floor, info.delivered, info.unsettled)).unwrap_or_default();
     let unsettled: BTreeSet<u64> = unsettled.into_iter().collect();
@@ -215,7 +220,7 @@ async fn audit_flow(
                 return;
             }
             if sequence <= ack_floor || is_acked(sequence) {
-                if sequence >= ledger.first_input {
+                if sequence >= ledger.first_input.max(start) {
                     problems.add("input records were acknowledged without an outcome", || {
                         sequence.to_string()
                     });

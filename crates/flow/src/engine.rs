@@ -64,7 +64,8 @@ struct Batch {
 
 impl Flow {
     /// Opens the flow's consumer and restores its books. `ledger_stream` is the stream that
-    /// captures the flow's ledger subject.
+    /// captures the flow's ledger subject. Waits for a log that can't be reached, and for a consumer
+    /// that is in use; whoever stops in the meantime drops the future.
     pub async fn open(
         name: &str,
         spec: &FlowSpec,
@@ -89,7 +90,8 @@ impl Flow {
             },
             ..ConsumerConfig::new(&spec.consumer)
         };
-        let consumer = log.consumer(&spec.from, &config).await?;
+        // Somebody else may still be using it.
+        let consumer = patiently(|| log.consumer(&spec.from, &config)).await?;
         let books = Books::restore(name, recalled.counts.clone());
         let settled = Settled { read: recalled.read, ..Settled::default() };
         let vouchers = Ledger::new(Arc::clone(&log), name, ledger_stream, ledger.clone());

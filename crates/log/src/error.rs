@@ -90,6 +90,16 @@ pub enum LogError {
         /// The consumer.
         consumer: String,
     },
+    /// Another program gets the records of the consumer, which is of a kind that can't be shared.
+    #[error(
+        "consumer `{consumer}` of stream `{stream}` is still used by a running processor (it is a push consumer, and somebody is bound to it); stop that one, or give this one's consumer another name (CONSUMER_NAME)"
+    )]
+    ConsumerInUse {
+        /// The stream.
+        stream: String,
+        /// The consumer.
+        consumer: String,
+    },
     /// The log's server can't be reached, or does not answer in time.
     #[error("{what}: {message}")]
     Unavailable {
@@ -167,7 +177,9 @@ impl LogError {
     /// Whether trying again can help.
     pub fn hint(&self) -> Hint {
         match self {
-            Self::Full { .. } | Self::Unavailable { .. } => Hint::Transient,
+            Self::Full { .. } | Self::Unavailable { .. } | Self::ConsumerInUse { .. } => {
+                Hint::Transient
+            }
             Self::Io { kind: io::ErrorKind::StorageFull, .. } => Hint::Fatal,
             Self::Io { kind: io::ErrorKind::Interrupted | io::ErrorKind::TimedOut, .. } => {
                 Hint::Transient

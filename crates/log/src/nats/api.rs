@@ -67,6 +67,9 @@ pub(super) type Answer<T> = Result<Result<T, ApiError>, LogError>;
 pub(super) struct StreamAnswer {
     pub(super) config: Config,
     pub(super) state: StreamState,
+    /// When it was made.
+    #[serde(default)]
+    pub(super) created: String,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -98,6 +101,9 @@ pub(super) struct ConsumerAnswer {
     pub(super) ack_floor: Place,
     pub(super) num_ack_pending: u64,
     pub(super) num_pending: u64,
+    /// Whether somebody gets what a push consumer sends.
+    #[serde(default)]
+    pub(super) push_bound: bool,
 }
 
 #[derive(Debug, Clone, Copy, Deserialize)]

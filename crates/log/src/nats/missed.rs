@@ -93,20 +93,29 @@ impl Missed {
         }
         let cause = "expired before the consumer came to them".to_owned();
         let range = LostRange { first: from, last: to.min(first - 1), cause };
-        let (stream, consumer) = (&self.stream, &self.consumer);
-        tracing::error!(stream, consumer, lost = %range, "a consumer missed records");
-        let mut ranges = read(connection, stream, consumer).await?;
-        let is_crowded = ranges.len() >= RANGES_MAX;
-        match ranges.last_mut() {
-            Some(last) if is_crowded || last.last + 1 >= range.first => last.last = range.last,
-            _ => ranges.push(range),
-        }
-        let json = serde_json::to_vec(&ranges)
-            .map_err(|error| LogError::Invalid(format!("can't write what was missed: {error}")))?;
-        let bucket = bucket::open(Arc::clone(connection), BUCKET, None).await?;
-        bucket.put(&key(stream, consumer), json.into()).await?;
-        Ok(())
+        add(connection, &self.stream, &self.consumer, range).await
     }
+}
+
+/// Keeps in mind what a consumer has missed.
+pub(super) async fn add(
+    connection: &Arc<Connection>,
+    stream: &str,
+    consumer: &str,
+    range: LostRange,
+) -> Result<(), LogError> {
+    tracing::error!(stream, consumer, lost = %range, "a consumer missed records");
+    let mut ranges = read(connection, stream, consumer).await?;
+    let is_crowded = ranges.len() >= RANGES_MAX;
+    match ranges.last_mut() {
+        Some(last) if is_crowded || last.last + 1 >= range.first => last.last = range.last,
+        _ => ranges.push(range),
+    }
+    let json = serde_json::to_vec(&ranges)
+        .map_err(|error| LogError::Invalid(format!("can't write what was missed: {error}")))?;
+    let bucket = bucket::open(Arc::clone(connection), BUCKET, None).await?;
+    bucket.put(&key(stream, consumer), json.into()).await?;
+    Ok(())
 }
 
 fn key(stream: &str, consumer: &str) -> String {

@@ -9,6 +9,7 @@
 //! | pull.rs, reader.rs | deliveries |
 //! | filters.rs | what the server does not filter |
 //! | settled.rs | what a crashed server may deliver again |
+//! | moved.rs | the place of a push consumer is taken over |
 //! | missed.rs | what expired before a consumer came to it |
 //! | message.rs | records as messages |
 //!
@@ -40,6 +41,7 @@ mod consumer;
 mod filters;
 mod message;
 mod missed;
+mod moved;
 mod publish;
 mod pull;
 mod reader;
@@ -52,6 +54,7 @@ use api::{Config, ConsumerAnswer, StreamAnswer, code};
 use connection::Connection;
 use consumer::NatsConsumer;
 use filters::Filters;
+use moved::Move;
 use publish::Publisher;
 use reader::NatsReader;
 pub use url::{Existing, NatsUrl};
@@ -71,8 +74,9 @@ pub struct NatsLog {
     has_filter_lists: bool,
     /// Open consumers; closing gives back what they hold.
     consumers: Mutex<Vec<Weak<NatsConsumer>>>,
-    /// In which ways streams and consumers are set otherwise than asked for, by their names.
-    differences: Mutex<BTreeMap<String, String>>,
+    /// What there is to say about streams and consumers, by their names: in which ways they are set
+    /// otherwise than asked for, and whose place was taken over.
+    notes: Mutex<BTreeMap<String, String>>,
 }
 
 impl NatsLog {
@@ -89,13 +93,13 @@ impl NatsLog {
             url: url.clone(),
             has_filter_lists,
             consumers: Mutex::default(),
-            differences: Mutex::default(),
+            notes: Mutex::default(),
         })
     }
 
     /// Notes, or forgets, in which way something is set otherwise than asked for.
     fn note_differences(&self, what: &str, differences: &[String]) {
-        let mut noted = self.differences.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut noted = self.notes.lock().unwrap_or_else(PoisonError::into_inner);
         if differences.is_empty() {
             noted.remove(what);
             return;
@@ -104,7 +108,14 @@ impl NatsLog {
             "{what} is used as it is: {}; add existing=change to the log's URL to change it",
             differences.join(", ")
         );
+        drop(noted);
+        self.note(what, text);
+    }
+
+    /// Says something about a stream or consumer, now and in the warnings.
+    fn note(&self, what: &str, text: String) {
         tracing::warn!("{text}");
+        let mut noted = self.notes.lock().unwrap_or_else(PoisonError::into_inner);
         noted.insert(what.to_owned(), text);
     }
 
@@ -172,16 +183,25 @@ impl NatsLog {
     ) -> Result<ConsumerAnswer, LogError> {
         let wanted = consumer::wanted(config, filters);
         let label = format!("consumer `{}` of stream `{stream}`", config.name);
-        let Some(found) = self.connection.find_consumer(stream, &config.name).await? else {
-            let created = consumer::created(wanted, config.start);
-            return self.set_consumer(stream, &config.name, &created).await;
+        let moving = Move {
+            connection: &self.connection,
+            stream,
+            consumer: &config.name,
+            replicas: self.url.replicas,
         };
-        if found.config.contains_key("deliver_subject") {
-            return Err(LogError::Invalid(format!(
-                "{label} is a push consumer of another program, which has come to {}; give the flow's consumer another name, or delete this one once that program has stopped",
-                found.ack_floor.stream_seq
-            )));
-        }
+        let Some(found) = moving.find_pull().await? else {
+            let place = moving.place().await?;
+            let start = place.map_or(config.start, |ack_floor| Start::Sequence(ack_floor + 1));
+            let created = consumer::created(wanted, start);
+            let answer = self.set_consumer(stream, &config.name, &created).await?;
+            if let Some(ack_floor) = place {
+                moving.finish(ack_floor).await?;
+                self.note(&format!("{label}, moved"), format!("{label} was a push consumer of another program; its place is taken over, behind {ack_floor}"));
+            }
+            return Ok(answer);
+        };
+        // Of a move that was cut off at its very end.
+        moving.forget().await?;
         let differences = stream::differences(&wanted, &found.config);
         if differences.is_empty() || self.url.existing == Existing::Keep {
             self.note_differences(&label, &differences);
@@ -327,7 +347,7 @@ impl Log for NatsLog {
 
     async fn warnings(&self) -> Result<Vec<String>, LogError> {
         let mut warnings: Vec<String> = {
-            let noted = self.differences.lock().unwrap_or_else(PoisonError::into_inner);
+            let noted = self.notes.lock().unwrap_or_else(PoisonError::into_inner);
             noted.values().cloned().collect()
         };
         warnings

@@ -76,7 +76,7 @@ pub(super) fn merged(wanted: Config, mut have: Config) -> Config {
 }
 
 pub(super) fn info(answer: &StreamAnswer) -> StreamInfo {
-    let StreamAnswer { config, state } = answer;
+    let StreamAnswer { config, state, .. } = answer;
     let lost = state.lost.as_ref().and_then(|lost| lost.msgs.as_deref()).unwrap_or_default();
     let is_empty = state.messages == 0;
     let first = if is_empty { state.last_seq + 1 } else { state.first_seq };

@@ -201,16 +201,3 @@ async fn a_stream_set_otherwise_is_used_as_it_is_and_changed_on_request() {
     assert_eq!(changing.ensure_stream(&new).await.unwrap().records, 10);
     assert!(!changing.warnings().await.unwrap().join("\n").contains("max_msgs"));
 }
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_push_consumer_of_another_program_is_left_alone() {
-    let Some(server) = Server::start(Version::Current, "").await else { return };
-    let log = open(&server.url("existing=change")).await;
-    log.ensure_stream(&stream("s", "s.>")).await.unwrap();
-    let other = async_nats::connect(format!("127.0.0.1:{}", server.port)).await.unwrap();
-    let push = r#"{"stream_name":"s","config":{"durable_name":"c","deliver_subject":"elsewhere",
-        "ack_policy":"explicit"}}"#;
-    other.request("$JS.API.CONSUMER.DURABLE.CREATE.s.c", push.into()).await.unwrap();
-    let refused = log.consumer("s", &ConsumerConfig::new("c")).await.err().unwrap();
-    assert!(refused.to_string().contains("push consumer"), "{refused}");
-}

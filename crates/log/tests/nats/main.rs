@@ -5,6 +5,7 @@
 mod cluster;
 mod faults;
 mod login;
+mod moved;
 mod server;
 
 use std::sync::Arc;

@@ -173,7 +173,10 @@ async fn run_on(
     let pipeline = Arc::new(Pipeline::new(&pack.ingest.stages, &pack.stages)?);
     let stages = Stages { pipeline, pool: pool.clone() };
     let ingest = Ingest::open(&pack.ingest, &to, Arc::clone(log), source, cursor, stages).await?;
-    let flows = open_flows(&pool, &pack, log).await?;
+    let flows = tokio::select! {
+        flows = open_flows(&pool, &pack, log) => flows?,
+        () = stop.cancelled() => return Ok(()),
+    };
     let mut books = vec![ingest.books()];
     books.extend(flows.iter().map(Flow::books));
     let consumers: Vec<Arc<dyn Consumer>> = flows.iter().map(Flow::consumer).collect();

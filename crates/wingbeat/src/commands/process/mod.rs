@@ -153,15 +153,20 @@ async fn run_on(
     let ledger = pack.stream_of("ledger", spec.ledger.filter())?;
     let report = Arc::new(Report::new(config));
     let pipeline = Pipeline::new(&spec.stages, &pack.stages)?.metered(report.meter());
-    let flow = Flow::open(name, spec, &ledger, Arc::clone(log), pipeline, pool).await?;
-    report.begin(flow.books());
-    let (books, consumer) = (flow.books(), flow.consumer());
+    // It answers before the flow is open: that may have to wait for the log, or for a processor
+    // that still uses the consumer.
     println!("Health: http://{}/health", server.address());
-    tracing::info!(service = config.service.name, consumer = spec.consumer, "starting_service");
-
     let web_stop = CancellationToken::new();
     let shared: Arc<dyn ServiceReport> = Arc::clone(&report) as _;
     let serving = tokio::spawn(server.serve(shared, web_stop.clone()));
+    let flow = tokio::select! {
+        flow = Flow::open(name, spec, &ledger, Arc::clone(log), pipeline, pool) => flow?,
+        () = stop.cancelled() => return Ok(()),
+    };
+    report.begin(flow.books());
+    let (books, consumer) = (flow.books(), flow.consumer());
+    tracing::info!(service = config.service.name, consumer = spec.consumer, "starting_service");
+
     let watching = tokio::spawn(watch_backlog(Arc::clone(&report), Arc::clone(&consumer)));
     let statistics =
         tokio::spawn(log_statistics(Arc::clone(&report), config.service.stats_every.0));
