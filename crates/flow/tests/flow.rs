@@ -15,7 +15,7 @@ use std::{
 
 use support::{audit_lines, open, pack, pipeline, post, publish, read_all, start, wait_for};
 use wingbeat_flow::DeadLetter;
-use wingbeat_log::Settle;
+use wingbeat_log::{ConsumerConfig, Settle, Start};
 use wingbeat_record::{DeadCause, Reason, name};
 use wingbeat_stage::Item;
 
@@ -295,6 +295,20 @@ async fn i5_input_that_expired_before_it_was_read_is_told_by_the_audit() {
     let lines = audit_lines(&log, &pack).await;
     assert_eq!(lines.len(), 1, "{lines:?}");
     assert!(lines[0].contains("11..=30"), "{lines:?}");
+}
+
+/// What lies before the place that a consumer took over from another program is not this flow's.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn i1_a_flow_that_begins_behind_a_place_balances() {
+    let directory = tempfile::tempdir().unwrap();
+    let pack = pack("");
+    let log = open(directory.path(), &pack).await;
+    publish(&log, (0..8).map(|n| post(0, n))).await;
+    let config = ConsumerConfig { start: Start::Sequence(4), ..ConsumerConfig::new("c") };
+    log.consumer("in", &config).await.unwrap();
+    let books = start(&log, &pack, pipeline(decide)).await.finish_after(5).await;
+    assert_eq!(books.counts().received, 5);
+    assert_eq!(audit_lines(&log, &pack).await, [""; 0]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

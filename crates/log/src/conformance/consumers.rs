@@ -200,7 +200,8 @@ pub async fn a_consumer_starts_where_it_is_told(harness: &dyn Harness) {
         // Another start for a consumer that exists changes nothing about its place.
         let elsewhere = ConsumerConfig { start: Start::First, ..config };
         let same = log.consumer("s", &elsewhere).await.unwrap();
-        assert_eq!(same.info().await.unwrap().ack_floor, expected, "{name}");
+        let info = same.info().await.unwrap();
+        assert_eq!((info.ack_floor, info.config.start), (expected, start), "{name}");
     }
     let unknown = log.consumer("missing", &config(LONG)).await;
     assert!(matches!(unknown, Err(LogError::UnknownStream { .. })));

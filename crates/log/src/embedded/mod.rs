@@ -394,11 +394,17 @@ impl Log for EmbeddedLog {
             consumers.get(&key).map(Arc::clone)
         };
         let next = handle.stream.resolve(config.start)?;
+        let known = match &open {
+            Some(open) => Some(open.snapshot().config.start),
+            None => self.image().consumers.get(&key).map(|image| image.config.start),
+        };
+        // Where one that is there has started does not change.
+        let config = ConsumerConfig { start: known.unwrap_or(config.start), ..config.clone() };
         let change = Change::Consumer { stream: stream.to_owned(), config: config.clone(), next };
         if let Some(open) = open {
-            if open.snapshot().config != *config {
+            if open.snapshot().config != config {
                 journal.commit(vec![change]).await?;
-                open.configure(config.clone());
+                open.configure(config);
             }
             return Ok(open);
         }
