@@ -229,6 +229,27 @@ pub struct Entry {
     pub revision: u64,
 }
 
+/// What is purged from a stream.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Purge {
+    /// Only records whose subjects match; `None`: all.
+    pub filter: Option<SubjectFilter>,
+    /// What stays of these.
+    pub keep: Keep,
+}
+
+/// What stays when a stream is purged.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Keep {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// The newest so many.
+    Newest(u64),
+    /// What has this sequence or a later one.
+    From(u64),
+}
+
 /// Where records are kept in order.
 #[async_trait]
 pub trait Log: Send + Sync {
@@ -272,7 +293,17 @@ pub trait Log: Send + Sync {
     /// none.
     async fn delete(&self, stream: &str, sequence: u64) -> Result<bool, LogError>;
 
-    /// A bucket of small values; created where there is none.
+    /// Removes many records at once; returns how many. Sequences go on where they were. What lies
+    /// before the oldest record that stays counts as expired: consumers that had not come to it
+    /// list it under [`ConsumerInfo::missed`].
+    async fn purge(&self, stream: &str, purge: &Purge) -> Result<u64, LogError>;
+
+    /// Removes a stream with all its records and consumers. Whoever has it open gets
+    /// [`LogError::UnknownStream`] from then on.
+    async fn remove_stream(&self, name: &str) -> Result<(), LogError>;
+
+    /// A bucket of small values; created where there is none. A log that was opened to read makes
+    /// nothing, and a bucket that is not there is empty.
     async fn bucket(&self, name: &str) -> Result<Arc<dyn Bucket>, LogError>;
 
     /// What was found damaged or missing when the log was opened, in words; empty is good.

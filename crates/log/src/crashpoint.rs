@@ -19,6 +19,10 @@ pub(crate) mod name {
     pub(crate) const DELETE_INTENDED: &str = "delete-intended";
     /// The record's bytes are half overwritten. Opening finishes it.
     pub(crate) const DELETE_HALF_DONE: &str = "delete-half-done";
+    /// The intent to remove a stream is durable, its files are still there. Opening finishes it.
+    pub(crate) const STREAM_REMOVING: &str = "stream-removing";
+    /// That a stream is purged is durable, its files are still there. Opening removes them.
+    pub(crate) const PURGE_INTENDED: &str = "purge-intended";
     /// A new state file holds half of its snapshot. Opening goes by the one before it.
     pub(crate) const SNAPSHOT_HALF_WRITTEN: &str = "snapshot-half-written";
     /// A new state file is complete, the old ones are still there. Opening goes by the newest.
@@ -26,13 +30,15 @@ pub(crate) mod name {
 
     /// All of them, for the test that dies at each.
     #[cfg(feature = "crashpoints")]
-    pub(crate) const ALL: [&str; 8] = [
+    pub(crate) const ALL: [&str; 10] = [
         APPEND_HALF_WRITTEN,
         APPEND_WRITTEN,
         APPEND_SYNCED,
         SEGMENT_CREATED,
         DELETE_INTENDED,
         DELETE_HALF_DONE,
+        STREAM_REMOVING,
+        PURGE_INTENDED,
         SNAPSHOT_HALF_WRITTEN,
         SNAPSHOT_WRITTEN,
     ];

@@ -11,7 +11,9 @@ use std::{
     time::Duration,
 };
 
-use wingbeat_log::{Access, ConsumerConfig, Log, LogUrl, Settle, Start, StreamConfig, crashpoint};
+use wingbeat_log::{
+    Access, ConsumerConfig, Log, LogUrl, Purge, Settle, Start, StreamConfig, crashpoint,
+};
 use wingbeat_record::{MessageId, Record, Subject, SubjectFilter};
 
 /// Tells the child where to work.
@@ -59,6 +61,23 @@ async fn victim() {
             log.delete("in", sequence).await.unwrap();
             say(format!("deleted {sequence} 0"));
         }
+        if call % 3 == 1 {
+            // A stream that comes and goes, and one that is purged.
+            for name in ["gone", "purged"] {
+                let subjects = vec![SubjectFilter::new(format!("{name}.>").as_str()).unwrap()];
+                let config = StreamConfig::new(name, subjects);
+                log.ensure_stream(&config).await.unwrap();
+                let subject = Subject::new(format!("{name}.x")).unwrap();
+                let records = (0..3).map(|_| Record::new(subject.clone(), vec![b'y'; 2000]));
+                for ack in log.publish(records.collect()).await {
+                    ack.unwrap();
+                }
+            }
+            let last = log.stream("purged").await.unwrap().last;
+            log.purge("purged", &Purge::default()).await.unwrap();
+            say(format!("purged {last} 0"));
+            log.remove_stream("gone").await.unwrap();
+        }
         bucket.put("cursor", (call + 1).to_string().into()).await.unwrap();
         say(format!("cursor {} 0", call + 1));
     }
@@ -80,6 +99,7 @@ struct Told {
     deleting: BTreeSet<u64>,
     deleted: BTreeSet<u64>,
     cursor: u64,
+    purged: Option<u64>,
 }
 
 impl Told {
@@ -95,6 +115,7 @@ impl Told {
             }
             "deleting" => _ = self.deleting.insert(first),
             "deleted" => _ = self.deleted.insert(first),
+            "purged" => self.purged = Some(first),
             "cursor" => self.cursor = first,
             _ => {}
         }
@@ -109,6 +130,9 @@ impl Told {
             return;
         };
         assert!(info.lost.is_empty(), "{:?}", info.lost);
+        if let Some(last) = self.purged {
+            assert!(log.stream("purged").await.unwrap().first > last, "{last} was purged");
+        }
         let mut by_id = BTreeMap::new();
         let mut reader = log.read("in", Start::First, &[]).await.unwrap();
         loop {

@@ -17,6 +17,7 @@ use crate::{
 
 pub mod buckets;
 pub mod consumers;
+pub mod purge;
 pub mod streams;
 
 /// How long a check waits for what must happen. Only a failing check takes that long.
@@ -55,6 +56,14 @@ macro_rules! conformance_tests {
             i6_oversized_records_are_refused_and_their_siblings_stored
             many_publishers_keep_their_own_order
             a_closed_log_answers_so
+        }
+        $crate::conformance_tests! { @module purge, $harness,
+            what_is_purged_is_gone_and_sequences_go_on
+            what_is_to_stay_is_not_purged
+            only_what_matches_is_purged
+            i4_a_full_stream_takes_records_again_after_a_purge
+            i5_what_is_purged_before_a_consumer_came_to_it_is_missed
+            a_removed_stream_is_gone_for_everybody
         }
         $crate::conformance_tests! { @module consumers, $harness,
             deliveries_come_in_order_and_once

@@ -319,6 +319,7 @@ impl Consumer for EmbeddedConsumer {
     }
 
     async fn settle(&self, settled: &[(AckToken, Settle)]) -> Result<(), LogError> {
+        self.stream.check_there()?;
         let now = Instant::now();
         let mut done = Vec::new();
         {
@@ -334,6 +335,7 @@ impl Consumer for EmbeddedConsumer {
     }
 
     async fn info(&self) -> Result<ConsumerInfo, LogError> {
+        self.stream.check_there()?;
         Ok(self.snapshot())
     }
 }

@@ -86,6 +86,17 @@ impl Directory {
         }
         Ok(path)
     }
+
+    /// Removes the files of a stream, where there are any.
+    pub(super) fn remove_stream(&self, name: &str) -> Result<(), LogError> {
+        let streams = self.path.join("streams");
+        let path = streams.join(name);
+        match fs::remove_dir_all(&path) {
+            Ok(()) => sync_directory(&streams),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(LogError::io(format!("can't remove {}", path.display()), &error)),
+        }
+    }
 }
 
 /// A directory with other files in it is no place for a log.

@@ -19,6 +19,10 @@ pub(super) type Run = (u64, u64);
 pub(super) enum Change {
     /// A stream was created, or its settings changed.
     Stream { config: StreamConfig, salt: u32 },
+    /// A stream is to be removed, with its consumers.
+    Removing { stream: String },
+    /// Its files are gone.
+    StreamRemoved { stream: String },
     /// At least these sequences of a stream are durable; those before `first` have expired.
     Mark { stream: String, first: u64, last: u64 },
     /// A record is to be deleted.
@@ -95,6 +99,8 @@ pub(super) struct StreamImage {
     pub(super) last: u64,
     /// Deletions that may not be finished.
     pub(super) deleting: BTreeMap<u64, DeletePlace>,
+    /// It is being removed.
+    pub(super) is_removing: bool,
 }
 
 /// What is known about one consumer.
@@ -152,6 +158,8 @@ impl Image {
                 bucket.revision = bucket.revision.max(revision);
             }
             Change::Stream { .. }
+            | Change::Removing { .. }
+            | Change::StreamRemoved { .. }
             | Change::Mark { .. }
             | Change::Deleting { .. }
             | Change::Deleted { .. } => self.apply_to_stream(change),
@@ -172,10 +180,16 @@ impl Image {
                     first: 1,
                     last: 0,
                     deleting: BTreeMap::new(),
+                    is_removing: false,
                 };
                 let name = config.name.clone();
                 self.streams.entry(name).or_insert(fresh).config = config;
             }
+            Change::Removing { stream } => {
+                self.consumers.retain(|(of, _), _| *of != stream);
+                self.with_stream(&stream, |image| image.is_removing = true);
+            }
+            Change::StreamRemoved { stream } => _ = self.streams.remove(&stream),
             Change::Mark { stream, first, last } => self.with_stream(&stream, |image| {
                 image.first = image.first.max(first);
                 image.last = image.last.max(last);
@@ -257,6 +271,9 @@ impl Image {
             let (stream, first, last) = (name.clone(), image.first, image.last);
             changes.push(Change::Stream { config: image.config.clone(), salt: image.salt });
             changes.push(Change::Mark { stream, first, last });
+            if image.is_removing {
+                changes.push(Change::Removing { stream: name.clone() });
+            }
             changes.extend(image.deleting.iter().map(|(&sequence, &place)| Change::Deleting {
                 stream: name.clone(),
                 sequence,

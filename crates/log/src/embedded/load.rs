@@ -3,19 +3,18 @@
 
 use std::{
     path::{Path, PathBuf},
-    sync::{Arc, RwLock},
+    sync::Arc,
 };
 
-use tokio::sync::watch;
 use wingbeat_record::Time;
 
 use super::{
     frame,
     image::StreamImage,
+    purge,
     segment::{self, FILE_HEADER_BYTES, Lost, Segment},
     stream::{State, Stream},
     window::{DuplicateWindow, IDS_MAX},
-    writer,
 };
 use crate::{LogError, contract::LostRange};
 
@@ -61,13 +60,7 @@ pub(super) fn load(
         lost,
         must_roll,
     };
-    let stream = Arc::new(Stream {
-        name: Arc::from(image.config.name.as_str()),
-        directory,
-        salt: image.salt,
-        state: RwLock::new(state),
-        tip: watch::Sender::new(last),
-    });
+    let stream = Arc::new(Stream::new(&image.config.name, directory, image.salt, state));
     let prefix = |problem| format!("stream `{}`: {problem}", image.config.name);
     let mut problems: Vec<String> = problems.into_iter().map(prefix).collect();
     problems.extend(stream.info().lost.iter().map(|range| {
@@ -113,7 +106,8 @@ impl Loader<'_> {
         for (&sequence, &place) in &self.image.deleting {
             let found = self.segments.iter().find(|segment| segment.base == place.segment);
             if let (Some(segment), true) = (found, self.is_writable) {
-                writer::overwrite(segment, sequence, place)?;
+                purge::overwrite(segment, sequence, place)?;
+                purge::sync(segment)?;
             }
         }
         Ok(())

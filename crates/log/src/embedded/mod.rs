@@ -14,7 +14,7 @@
 //!   (window.rs).
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, VecDeque},
     hash::{BuildHasher, RandomState},
     path::{Path, PathBuf},
     sync::{
@@ -33,9 +33,10 @@ use crate::{
     LogError,
     check::{check_name, check_record, check_stream},
     contract::{
-        Bucket, Consumer, ConsumerConfig, ConsumerInfo, Log, PubAck, RECORD_BYTES_MAX, Reader,
-        Start, Stored, StreamConfig, StreamInfo,
+        Bucket, Consumer, ConsumerConfig, ConsumerInfo, Keep, Log, PubAck, Purge,
+        RECORD_BYTES_MAX, Reader, Start, Stored, StreamConfig, StreamInfo,
     },
+    crashpoint,
 };
 
 mod bucket;
@@ -45,6 +46,7 @@ mod frame;
 mod image;
 mod journal;
 mod load;
+mod purge;
 mod reader;
 mod segment;
 mod stream;
@@ -57,11 +59,13 @@ use directory::Directory;
 use image::{Change, ConsumerImage, Image, StreamImage};
 use journal::Journal;
 use reader::EmbeddedReader;
-use stream::Stream;
+use stream::{Place, READ_BYTES_MAX, Stream};
 use writer::{Job, Writer};
 
 /// At most this many bytes wait to be written to one stream; then publishers wait.
 const QUEUE_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// At most this many records are deleted together while a stream is purged.
+const PURGE_BATCH: usize = 1000;
 
 /// A log in a directory.
 pub struct EmbeddedLog {
@@ -109,7 +113,8 @@ impl EmbeddedLog {
             Some(lock) => Some(Journal::open(&directory.state(), &recovered, lock)?),
             None => None,
         };
-        let image = recovered.image;
+        let mut image = recovered.image;
+        finish_removals(&directory, &mut image, journal.as_ref())?;
         let mut handles = BTreeMap::new();
         for (name, loaded) in load_all(&directory, &image)? {
             problems.extend(loaded.problems);
@@ -247,6 +252,24 @@ impl EmbeddedLog {
     }
 }
 
+/// Removes the files of streams whose removal was cut off.
+fn finish_removals(
+    directory: &Directory,
+    image: &mut Image,
+    journal: Option<&Journal>,
+) -> Result<(), LogError> {
+    let is_removing = |(_, stream): &(&String, &StreamImage)| stream.is_removing;
+    let names = image.streams.iter().filter(is_removing).map(|(name, _)| name.clone());
+    for stream in names.collect::<Vec<_>>() {
+        image.streams.remove(&stream);
+        if let Some(journal) = journal {
+            directory.remove_stream(&stream)?;
+            journal.note(Change::StreamRemoved { stream })?;
+        }
+    }
+    Ok(())
+}
+
 /// Opens the files of all streams of an image, side by side.
 fn load_all(directory: &Directory, image: &Image) -> Result<Vec<(String, load::Loaded)>, LogError> {
     let open = |name: &str, stream: &StreamImage| {
@@ -298,6 +321,73 @@ impl Handle {
     fn send(&self, job: Job) -> Result<(), LogError> {
         let queue = self.queue.as_ref().ok_or(LogError::ReadOnly)?;
         queue.send(job).map_err(|_| LogError::Closed)
+    }
+
+    /// Gives the thread something to do that is answered with a number.
+    async fn ask(
+        &self,
+        job: impl FnOnce(oneshot::Sender<Result<u64, LogError>>) -> Job,
+    ) -> Result<u64, LogError> {
+        let (done, answer) = oneshot::channel();
+        self.send(job(done))?;
+        answer.await.unwrap_or(Err(LogError::Closed))
+    }
+
+    /// Deletes the records up to `last` that match a filter, but for some that stay. Others may
+    /// publish meanwhile. Then what is deleted at the beginning goes.
+    async fn purge_matching(
+        &self,
+        filter: &SubjectFilter,
+        keep: Keep,
+        last: u64,
+    ) -> Result<u64, LogError> {
+        let (newest, before) = match keep {
+            Keep::Nothing => (0, last + 1),
+            Keep::Newest(count) => (count, last + 1),
+            Keep::From(sequence) => (0, sequence.min(last + 1)),
+        };
+        let newest = usize::try_from(newest).unwrap_or(usize::MAX);
+        let (mut place, mut purged) = (Place::at(1), 0);
+        // Those that may have to stay.
+        let mut held: VecDeque<u64> = VecDeque::new();
+        while place.next < before {
+            let (stream, filters) = (Arc::clone(&self.stream), [filter.clone()]);
+            let read = tokio::task::spawn_blocking(move || {
+                let records = stream.read(&mut place, PURGE_BATCH, READ_BYTES_MAX, &filters)?;
+                Ok::<_, LogError>((records, place))
+            });
+            let (records, moved) = read.await.map_err(|_| LogError::Bug)??;
+            let is_end = records.is_empty();
+            place = moved;
+            held.extend(records.iter().map(|s| s.sequence).filter(|s| *s < before));
+            let count = held.len().saturating_sub(newest);
+            let sequences: Vec<u64> = held.drain(..count).collect();
+            purged += self.ask(|done| Job::DeleteMany { sequences, done }).await?;
+            if is_end {
+                break;
+            }
+        }
+        let stream = Arc::clone(&self.stream);
+        let oldest = tokio::task::spawn_blocking(move || {
+            let found = stream.read(&mut Place::at(1), 1, 0, &[])?;
+            Ok::<_, LogError>(found.first().map_or(last + 1, |stored| stored.sequence))
+        });
+        let first = oldest.await.map_err(|_| LogError::Bug)??;
+        self.ask(|done| Job::PurgeBefore { first, done }).await?;
+        Ok(purged)
+    }
+
+    /// Ends the thread.
+    async fn close(&self) -> Result<(), LogError> {
+        let (done, answer) = oneshot::channel();
+        self.send(Job::Close { done })?;
+        let closed = answer.await.unwrap_or(Ok(()));
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = thread {
+            // It has answered and is about to end.
+            let _ = thread.join();
+        }
+        closed
     }
 
     /// Queues records, when there is room for them.
@@ -453,10 +543,47 @@ impl Log for EmbeddedLog {
     }
 
     async fn delete(&self, stream: &str, sequence: u64) -> Result<bool, LogError> {
+        let sequences = vec![sequence];
+        let deleted = self.handle(stream)?.ask(|done| Job::DeleteMany { sequences, done }).await?;
+        Ok(deleted > 0)
+    }
+
+    async fn purge(&self, stream: &str, purge: &Purge) -> Result<u64, LogError> {
+        self.journal()?;
         let handle = self.handle(stream)?;
-        let (done, answer) = oneshot::channel();
-        handle.send(Job::Delete { sequence, done })?;
-        answer.await.unwrap_or(Err(LogError::Closed))
+        let last = handle.stream.state().last;
+        match (&purge.filter, purge.keep) {
+            (None, keep) => {
+                let first = match keep {
+                    Keep::Nothing => last + 1,
+                    Keep::Newest(count) => (last + 1).saturating_sub(count),
+                    Keep::From(sequence) => sequence,
+                };
+                handle.ask(|done| Job::PurgeBefore { first, done }).await
+            }
+            (Some(filter), keep) => handle.purge_matching(filter, keep, last).await,
+        }
+    }
+
+    async fn remove_stream(&self, name: &str) -> Result<(), LogError> {
+        let journal = self.journal()?;
+        let _admin = self.admin.lock().await;
+        let handle = self.handle(name)?;
+        let stream = name.to_owned();
+        journal.commit(vec![Change::Removing { stream: stream.clone() }]).await?;
+        crashpoint::hit(crashpoint::name::STREAM_REMOVING);
+        self.streams.write().unwrap_or_else(PoisonError::into_inner).remove(name);
+        self.consumers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .retain(|(of, _), _| of != name);
+        self.image().consumers.retain(|(of, _), _| of != name);
+        if let Err(unknown) = self.handle(name) {
+            handle.stream.remove(unknown);
+        }
+        handle.close().await?;
+        self.directory.remove_stream(name)?;
+        journal.commit(vec![Change::StreamRemoved { stream }]).await
     }
 
     async fn bucket(&self, name: &str) -> Result<Arc<dyn Bucket>, LogError> {
@@ -480,17 +607,7 @@ impl Log for EmbeddedLog {
         }
         let mut result = Ok(());
         for handle in self.handles().into_iter().filter(|handle| handle.queue.is_some()) {
-            let (done, answer) = oneshot::channel();
-            let closed = match handle.send(Job::Close { done }) {
-                Ok(()) => answer.await.unwrap_or(Ok(())),
-                Err(error) => Err(error),
-            };
-            result = result.and(closed);
-            let thread = handle.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
-            if let Some(thread) = thread {
-                // It has answered and is about to end.
-                let _ = thread.join();
-            }
+            result = result.and(handle.close().await);
         }
         if let Some(journal) = &self.journal {
             result = result.and(journal.close().await);

@@ -2,7 +2,7 @@
 
 use std::{
     path::PathBuf,
-    sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+    sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
 };
 
 use bytes::Bytes;
@@ -18,6 +18,7 @@ use super::{
 use crate::{
     LogError,
     contract::{LostRange, Start, Stored, StreamConfig, StreamInfo},
+    crashpoint,
 };
 
 /// How much is read from a file at once.
@@ -36,6 +37,8 @@ pub(super) struct Stream {
     pub(super) state: RwLock<State>,
     /// The newest durable sequence; readers wait on it.
     pub(super) tip: watch::Sender<u64>,
+    /// What everybody is told once the stream was removed.
+    removed: OnceLock<LogError>,
 }
 
 /// What changes in a stream.
@@ -84,6 +87,23 @@ impl Place {
 }
 
 impl Stream {
+    pub(super) fn new(name: &str, directory: PathBuf, salt: u32, state: State) -> Self {
+        let tip = watch::Sender::new(state.last);
+        let (name, state) = (Arc::from(name), RwLock::new(state));
+        Self { name, directory, salt, state, tip, removed: OnceLock::new() }
+    }
+
+    /// Tells whoever has the stream open that it is gone.
+    pub(super) fn remove(&self, error: LogError) {
+        // It is removed once.
+        let _ = self.removed.set(error);
+        self.tip.send_modify(|_| ());
+    }
+
+    pub(super) fn check_there(&self) -> Result<(), LogError> {
+        self.removed.get().map_or(Ok(()), |error| Err(error.clone()))
+    }
+
     pub(super) fn state(&self) -> RwLockReadGuard<'_, State> {
         self.state.read().unwrap_or_else(PoisonError::into_inner)
     }
@@ -176,6 +196,7 @@ impl Stream {
         bytes_max: usize,
         filters: &[SubjectFilter],
     ) -> Result<Vec<Stored>, LogError> {
+        self.check_there()?;
         let mut batch = Batch { records: Vec::new(), bytes: 0, max, bytes_max, filters };
         let mut chunk_bytes = if max == 1 { SMALL_CHUNK_BYTES } else { CHUNK_BYTES };
         while !batch.is_full() {
@@ -267,24 +288,40 @@ impl Stream {
                 first = first.max(self.first_since(now.minus(max))?);
             }
         }
-        let gone = {
-            let mut state = self.state_mut();
-            if first <= state.first {
-                return Ok(());
-            }
-            state.first = first;
-            state.lost.retain(|lost| lost.last >= first);
-            let kept_from = state.segments.partition_point(|s| s.contents().last < first);
-            // The file that is written to stays.
-            let gone = kept_from.min(state.segments.len().saturating_sub(1));
-            state.segments.drain(..gone).collect::<Vec<_>>()
-        };
-        if gone.is_empty() {
+        if first <= self.state().first {
             return Ok(());
         }
-        let last = self.state().last;
+        let gone = self.expire(first);
+        if gone.is_empty() { Ok(()) } else { self.remove_files(gone, journal) }
+    }
+
+    /// Lets everything before a sequence expire, for good.
+    pub(super) fn purge_before(&self, first: u64, journal: &Journal) -> Result<(), LogError> {
+        let gone = self.expire(first);
+        self.remove_files(gone, journal)
+    }
+
+    /// Moves the beginning to a sequence. Returns the segments in which nothing is left.
+    fn expire(&self, first: u64) -> Vec<Arc<Segment>> {
+        let mut state = self.state_mut();
+        state.first = first.max(state.first);
+        let first = state.first;
+        state.lost.retain(|lost| lost.last >= first);
+        let kept_from = state.segments.partition_point(|s| s.contents().last < first);
+        // The file that is written to stays.
+        let gone = kept_from.min(state.segments.len().saturating_sub(1));
+        state.segments.drain(..gone).collect()
+    }
+
+    /// Removes files, once it is durable that they may go.
+    fn remove_files(&self, gone: Vec<Arc<Segment>>, journal: &Journal) -> Result<(), LogError> {
+        let (first, last) = {
+            let state = self.state();
+            (state.first, state.last)
+        };
         let stream = self.name.to_string();
         journal.commit_blocking(vec![Change::Mark { stream, first, last }])?;
+        crashpoint::hit(crashpoint::name::PURGE_INTENDED);
         for segment in gone {
             std::fs::remove_file(&segment.path).map_err(|error| {
                 LogError::io(format!("can't remove {}", segment.path.display()), &error)

@@ -15,7 +15,7 @@ use wingbeat_record::{Record, Time};
 
 use super::{
     frame::{self, Header},
-    image::{Change, DeletePlace},
+    image::Change,
     journal::Journal,
     segment::Segment,
     stream::Stream,
@@ -51,9 +51,15 @@ pub(super) enum Job {
         config: StreamConfig,
         done: oneshot::Sender<()>,
     },
-    Delete {
-        sequence: u64,
-        done: oneshot::Sender<Result<bool, LogError>>,
+    /// Deletes records; those that are not there are passed over.
+    DeleteMany {
+        sequences: Vec<u64>,
+        done: oneshot::Sender<Result<u64, LogError>>,
+    },
+    /// Lets everything before a sequence expire.
+    PurgeBefore {
+        first: u64,
+        done: oneshot::Sender<Result<u64, LogError>>,
     },
     Close {
         done: oneshot::Sender<Result<(), LogError>>,
@@ -116,8 +122,11 @@ impl Writer {
                         self.tick();
                         let _ = done.send(());
                     }
-                    Job::Delete { sequence, done } => {
-                        let _ = done.send(self.delete(sequence));
+                    Job::DeleteMany { sequences, done } => {
+                        let _ = done.send(self.delete_many(&sequences));
+                    }
+                    Job::PurgeBefore { first, done } => {
+                        let _ = done.send(self.purge_before(first));
                     }
                     Job::Close { done } => {
                         let _ = done.send(self.mark());
@@ -141,7 +150,7 @@ impl Writer {
         }
     }
 
-    fn mark(&mut self) -> Result<(), LogError> {
+    pub(super) fn mark(&mut self) -> Result<(), LogError> {
         let (first, last) = {
             let state = self.stream.state();
             (state.first, state.last)
@@ -276,7 +285,7 @@ impl Writer {
     }
 
     /// The segment to write to; a new one where the last is full or must not be written to.
-    fn open_segment(&mut self) -> Result<Arc<Segment>, LogError> {
+    pub(super) fn open_segment(&mut self) -> Result<Arc<Segment>, LogError> {
         let (current, next) = {
             let state = self.stream.state();
             let current = state.segments.last().filter(|_| !state.must_roll).map(Arc::clone);
@@ -340,61 +349,6 @@ impl Writer {
         }
         self.stream.tip.send_replace(group.next - 1);
     }
-
-    /// Overwrites a record. The intent is durable first, so that a crash in the middle leaves
-    /// nothing that looks like damage.
-    fn delete(&mut self, sequence: u64) -> Result<bool, LogError> {
-        let stream = self.stream.name.to_string();
-        let Some((segment, place)) = self.find(sequence)? else { return Ok(false) };
-        let intent = Change::Deleting { stream: stream.clone(), sequence, place };
-        self.journal.commit_blocking(vec![intent])?;
-        crashpoint::hit(crashpoint::name::DELETE_INTENDED);
-        overwrite(&segment, sequence, place)?;
-        segment.contents().deleted.insert(sequence);
-        self.journal.note(Change::Deleted { stream, sequence })?;
-        Ok(true)
-    }
-
-    /// Where a record that still exists lies.
-    fn find(&self, sequence: u64) -> Result<Option<(Arc<Segment>, DeletePlace)>, LogError> {
-        if self.stream.get(sequence)?.is_none() {
-            return Ok(None);
-        }
-        let segments = self.stream.state().segments.clone();
-        let holds = |s: &&Arc<Segment>| (s.base..=s.contents().last).contains(&sequence);
-        let Some(segment) = segments.iter().find(holds) else { return Ok(None) };
-        let mut found = None;
-        segment.visit_from(segment.seek(sequence), |header, offset, bytes| {
-            if header.sequence == sequence {
-                found = Some(DeletePlace {
-                    segment: segment.base,
-                    offset,
-                    frame_bytes: header.frame_bytes(),
-                    time_us: header.time.as_micros(),
-                    id_hash: frame::id_hash_in(header, bytes, self.stream.salt).unwrap_or(0),
-                });
-            }
-            header.sequence < sequence
-        })?;
-        Ok(found.map(|place| (Arc::clone(segment), place)))
-    }
-}
-
-/// Overwrites a record with nothing, durably.
-pub(super) fn overwrite(
-    segment: &Segment,
-    sequence: u64,
-    place: DeletePlace,
-) -> Result<(), LogError> {
-    let failed = |error| LogError::io(format!("can't write {}", segment.path.display()), &error);
-    let time = Time::from_micros(place.time_us);
-    let frame = frame::deleted(segment.salt, place.frame_bytes, sequence, time, place.id_hash);
-    if crashpoint::reached(crashpoint::name::DELETE_HALF_DONE) {
-        segment.file.write_all_at(&frame[..frame.len() / 2], place.offset).map_err(failed)?;
-        crashpoint::die();
-    }
-    segment.file.write_all_at(&frame, place.offset).map_err(failed)?;
-    segment.file.sync_data().map_err(failed)
 }
 
 fn refuse(batches: &[&[Record]], error: &LogError) -> Vec<Vec<Result<PubAck, LogError>>> {

@@ -134,6 +134,11 @@ struct Success {
     success: bool,
 }
 
+#[derive(Deserialize)]
+struct Purged {
+    purged: u64,
+}
+
 /// One page of a list.
 #[derive(Deserialize)]
 struct Page<T> {
@@ -273,6 +278,31 @@ impl Connection {
             Err(error) if error.err_code == code::NO_MESSAGE => Ok(None),
             Err(error) if error.err_code == code::STREAM_NOT_FOUND => {
                 Err(self.unknown_stream(stream).await)
+            }
+            Err(error) => Err(error.into_log_error(&what)),
+        }
+    }
+
+    /// Purges a stream; returns how many messages went.
+    pub(super) async fn purge(&self, stream: &str, wanted: &Value) -> Result<u64, LogError> {
+        let what = format!("can't purge stream `{stream}`");
+        let request = format!("STREAM.PURGE.{stream}");
+        match self.ask::<Purged>(&what, &request, wanted).await? {
+            Ok(answer) => Ok(answer.purged),
+            Err(error) if error.err_code == code::STREAM_NOT_FOUND => {
+                Err(self.unknown_stream(stream).await)
+            }
+            Err(error) => Err(error.into_log_error(&what)),
+        }
+    }
+
+    /// Removes a stream.
+    pub(super) async fn delete_stream(&self, name: &str) -> Result<(), LogError> {
+        let what = format!("can't remove stream `{name}`");
+        match self.ask::<Success>(&what, &format!("STREAM.DELETE.{name}"), &json!({})).await? {
+            Ok(_) => Ok(()),
+            Err(error) if error.err_code == code::STREAM_NOT_FOUND => {
+                Err(self.unknown_stream(name).await)
             }
             Err(error) => Err(error.into_log_error(&what)),
         }

@@ -139,3 +139,13 @@ pub(super) async fn read(
         ))
     })
 }
+
+/// Forgets what the consumers of a stream have missed that is not there any more.
+pub(super) async fn forget(connection: &Arc<Connection>, stream: &str) -> Result<(), LogError> {
+    let Some(bucket) = bucket::find(Arc::clone(connection), BUCKET).await? else { return Ok(()) };
+    let prefix = key(stream, "");
+    for key in bucket.keys().await?.iter().filter(|key| key.starts_with(&prefix)) {
+        bucket.remove(key).await?;
+    }
+    Ok(())
+}

@@ -29,8 +29,8 @@ use crate::{
     LogError,
     check::{check_name, check_stream},
     contract::{
-        Bucket, Consumer, ConsumerConfig, ConsumerInfo, Log, PubAck, RECORD_BYTES_MAX, Reader,
-        Start, Stored, StreamConfig, StreamInfo,
+        Bucket, Consumer, ConsumerConfig, ConsumerInfo, Keep, Log, PubAck, Purge,
+        RECORD_BYTES_MAX, Reader, Start, Stored, StreamConfig, StreamInfo,
     },
 };
 
@@ -329,6 +329,30 @@ impl Log for NatsLog {
         }
     }
 
+    async fn purge(&self, stream: &str, purge: &Purge) -> Result<u64, LogError> {
+        let mut wanted = serde_json::Map::new();
+        if let Some(filter) = &purge.filter {
+            wanted.insert("filter".to_owned(), json!(filter));
+        }
+        match purge.keep {
+            Keep::Nothing | Keep::Newest(0) => {}
+            Keep::Newest(count) => _ = wanted.insert("keep".to_owned(), json!(count)),
+            // The server takes these for "everything", and what lies behind the end for a jump.
+            Keep::From(0 | 1) => return self.stream(stream).await.map(|_| 0),
+            Keep::From(sequence) => {
+                let last = self.stream(stream).await?.last;
+                wanted.insert("seq".to_owned(), json!(sequence.min(last + 1)));
+            }
+        }
+        self.connection.purge(stream, &wanted.into()).await
+    }
+
+    async fn remove_stream(&self, name: &str) -> Result<(), LogError> {
+        check_name("stream", name)?;
+        self.connection.delete_stream(name).await?;
+        missed::forget(&self.connection, name).await
+    }
+
     async fn bucket(&self, name: &str) -> Result<Arc<dyn Bucket>, LogError> {
         check_name("bucket", name)?;
         let connection = Arc::clone(&self.connection);
@@ -371,7 +395,11 @@ impl Log for NatsLog {
         let client = self.connection.client();
         let finish = async {
             for consumer in consumers {
-                consumer.give_back().await?;
+                match consumer.give_back().await {
+                    // What is gone needs nothing back.
+                    Ok(()) | Err(LogError::NoConsumer { .. } | LogError::UnknownStream { .. }) => {}
+                    Err(error) => return Err(error),
+                }
             }
             client.flush().await.map_err(|error| {
                 LogError::unavailable("can't close the log", connection::chain(&error))

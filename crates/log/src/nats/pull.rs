@@ -33,7 +33,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// Why a pull ended without deliveries.
 #[derive(Debug)]
 pub(super) enum PullError {
-    /// Nobody answers for the consumer: it is gone, or has no leader right now.
+    /// Nobody answers for the consumer: it is gone, has no leader right now, or the request was lost.
     Gone,
     Log(LogError),
 }
@@ -166,11 +166,9 @@ impl Puller {
                     if !self.buffer.is_empty() {
                         return Ok(End::Complete);
                     }
-                    if Instant::now() < deadline {
-                        tracing::warn!(subject, "a request for records was not answered, asking again");
-                        return Ok(End::Broken);
-                    }
-                    return Err(LogError::unavailable("can't fetch", "no answer comes").into());
+                    // Old servers say nothing at all where the consumer is gone.
+                    tracing::warn!(subject, "a request for records was not answered");
+                    return Err(PullError::Gone);
                 }
             };
             if let Some(end) = self.take_in(message).await? {
