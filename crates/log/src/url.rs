@@ -21,7 +21,7 @@ pub enum LogUrl {
 pub enum Access {
     /// Reading and writing.
     Write,
-    /// Reading, also beside another process that writes. Nothing is repaired.
+    /// Reading, also beside another process that writes. Nothing is made, changed or repaired.
     Read,
 }
 
@@ -38,8 +38,7 @@ impl LogUrl {
                 let opened = tokio::task::spawn_blocking(open).await;
                 Ok(Arc::new(opened.unwrap_or(Err(LogError::Bug))?))
             }
-            // Whoever reads a server changes nothing by it.
-            Self::Nats(url) => Ok(Arc::new(NatsLog::open(url).await?)),
+            Self::Nats(url) => Ok(Arc::new(NatsLog::open(url, access).await?)),
         }
     }
 }

@@ -35,6 +35,8 @@ pub(super) struct NatsBucket {
     connection: Arc<Connection>,
     publisher: Publisher,
     name: String,
+    /// Nothing is written, and where there is no bucket it is empty.
+    is_read_only: bool,
 }
 
 /// Opens a bucket that is there.
@@ -44,6 +46,11 @@ pub(super) async fn find(
 ) -> Result<Option<NatsBucket>, LogError> {
     let found = connection.find_stream(&stream_name(name)).await?;
     Ok(found.map(|_| NatsBucket::new(connection, name)))
+}
+
+/// Opens a bucket to read, whether it is there or not.
+pub(super) fn to_read(connection: Arc<Connection>, name: &str) -> NatsBucket {
+    NatsBucket { is_read_only: true, ..NatsBucket::new(connection, name) }
 }
 
 /// Opens a bucket; makes it where there is none.
@@ -93,16 +100,18 @@ struct Last {
 impl NatsBucket {
     fn new(connection: Arc<Connection>, name: &str) -> Self {
         let publisher = Publisher::new(Arc::clone(&connection));
-        Self { connection, publisher, name: name.to_owned() }
+        Self { connection, publisher, name: name.to_owned(), is_read_only: false }
     }
 
     async fn last(&self, key: &str) -> Result<Option<Last>, LogError> {
         check_key(key)?;
         let subject = format!("$KV.{}.{key}", self.name);
         let wanted = json!({ "last_by_subj": subject });
-        let Some(found) = self.connection.message(&stream_name(&self.name), &wanted).await? else {
-            return Ok(None);
+        let found = match self.connection.message(&stream_name(&self.name), &wanted).await {
+            Err(LogError::UnknownStream { .. }) if self.is_read_only => None,
+            found => found?,
         };
+        let Some(found) = found else { return Ok(None) };
         let stored = message::stored(&found)?;
         let is_removed = stored.record.headers.get(OPERATION).is_some();
         let value = (!is_removed).then_some(stored.record.payload);
@@ -119,6 +128,9 @@ impl NatsBucket {
     ) -> Result<u64, LogError> {
         check_key(key)?;
         check_value(value.as_deref().unwrap_or_default())?;
+        if self.is_read_only {
+            return Err(LogError::ReadOnly);
+        }
         self.connection.check_open()?;
         let place = format!("$KV.{}.{key}", self.name);
         let subject = Subject::new(self.connection.bucket_subject(&place))?;
@@ -173,6 +185,9 @@ impl Bucket for NatsBucket {
     }
 
     async fn remove(&self, key: &str) -> Result<(), LogError> {
+        if self.is_read_only {
+            return Err(LogError::ReadOnly);
+        }
         match self.last(key).await? {
             Some(Last { value: Some(_), .. }) => self.write(key, None, None).await.map(|_| ()),
             _ => Ok(()),
@@ -186,6 +201,9 @@ impl Bucket for NatsBucket {
         let wanted = json!({ "subjects_filter": format!("{prefix}>") });
         let answer: StreamAnswer = match self.connection.ask(&what, &request, &wanted).await? {
             Ok(answer) => answer,
+            Err(error) if error.err_code == code::STREAM_NOT_FOUND && self.is_read_only => {
+                return Ok(Vec::new());
+            }
             Err(error) if error.err_code == code::STREAM_NOT_FOUND => {
                 return Err(self.connection.unknown_stream(&stream_name(&self.name)).await);
             }

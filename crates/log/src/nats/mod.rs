@@ -26,7 +26,7 @@ use serde_json::json;
 use wingbeat_record::{Record, SubjectFilter};
 
 use crate::{
-    LogError,
+    Access, LogError,
     check::{check_name, check_stream},
     contract::{
         Bucket, Consumer, ConsumerConfig, ConsumerInfo, Keep, Log, PubAck, Purge,
@@ -56,7 +56,7 @@ use consumer::NatsConsumer;
 use filters::Filters;
 use moved::Move;
 use publish::Publisher;
-use reader::NatsReader;
+use reader::{NatsReader, Traces};
 pub use url::{Existing, NatsUrl};
 
 /// How long closing waits for what is under way.
@@ -70,6 +70,8 @@ pub struct NatsLog {
     connection: Arc<Connection>,
     publisher: Publisher,
     url: NatsUrl,
+    access: Access,
+    traces: Arc<Traces>,
     /// Whether the server takes several filters for a consumer.
     has_filter_lists: bool,
     /// Open consumers; closing gives back what they hold.
@@ -80,8 +82,9 @@ pub struct NatsLog {
 }
 
 impl NatsLog {
-    /// Connects. Waits 10 s for a server; then that is an error with the hint *transient*.
-    pub async fn open(url: &NatsUrl) -> Result<Self, LogError> {
+    /// Connects. Waits 10 s for a server; then that is an error with the hint *transient*. Whoever
+    /// only reads leaves no trace on the server.
+    pub async fn open(url: &NatsUrl, access: Access) -> Result<Self, LogError> {
         let connection = Arc::new(Connection::open(url).await?);
         let what = format!("can't use {url}");
         let account = connection.ask::<serde_json::Value>(&what, "INFO", &json!({})).await?;
@@ -91,10 +94,19 @@ impl NatsLog {
             publisher: Publisher::new(Arc::clone(&connection)),
             connection,
             url: url.clone(),
+            access,
+            traces: Arc::default(),
             has_filter_lists,
             consumers: Mutex::default(),
             notes: Mutex::default(),
         })
+    }
+
+    fn check_may_write(&self) -> Result<(), LogError> {
+        match self.access {
+            Access::Write => Ok(()),
+            Access::Read => Err(LogError::ReadOnly),
+        }
     }
 
     /// Notes, or forgets, in which way something is set otherwise than asked for.
@@ -225,6 +237,7 @@ impl NatsLog {
 #[async_trait]
 impl Log for NatsLog {
     async fn ensure_stream(&self, config: &StreamConfig) -> Result<StreamInfo, LogError> {
+        self.check_may_write()?;
         check_stream(config)?;
         let wanted = stream::wanted(config, self.url.replicas);
         let label = format!("stream `{}`", config.name);
@@ -263,6 +276,9 @@ impl Log for NatsLog {
     }
 
     async fn publish(&self, records: Vec<Record>) -> Vec<Result<PubAck, LogError>> {
+        if let Err(refused) = self.check_may_write() {
+            return vec![Err(refused); records.len()];
+        }
         self.publisher.publish(records).await
     }
 
@@ -271,6 +287,7 @@ impl Log for NatsLog {
         stream: &str,
         config: &ConsumerConfig,
     ) -> Result<Arc<dyn Consumer>, LogError> {
+        self.check_may_write()?;
         check_name("consumer", &config.name)?;
         let mut filters = Filters::new(&config.filters, self.has_filter_lists);
         let mut answer = self.ensure_consumer(stream, config, &filters).await?;
@@ -310,7 +327,7 @@ impl Log for NatsLog {
         filters: &[SubjectFilter],
     ) -> Result<Box<dyn Reader>, LogError> {
         let filters = Filters::new(filters, self.has_filter_lists);
-        let connection = Arc::clone(&self.connection);
+        let connection = (Arc::clone(&self.connection), Arc::clone(&self.traces));
         Ok(Box::new(NatsReader::open(connection, stream, start, filters).await?))
     }
 
@@ -323,6 +340,7 @@ impl Log for NatsLog {
     }
 
     async fn delete(&self, stream: &str, sequence: u64) -> Result<bool, LogError> {
+        self.check_may_write()?;
         match self.get(stream, sequence).await? {
             None => Ok(false),
             Some(_) => self.connection.delete_message(stream, sequence).await,
@@ -330,6 +348,7 @@ impl Log for NatsLog {
     }
 
     async fn purge(&self, stream: &str, purge: &Purge) -> Result<u64, LogError> {
+        self.check_may_write()?;
         let mut wanted = serde_json::Map::new();
         if let Some(filter) = &purge.filter {
             wanted.insert("filter".to_owned(), json!(filter));
@@ -348,6 +367,7 @@ impl Log for NatsLog {
     }
 
     async fn remove_stream(&self, name: &str) -> Result<(), LogError> {
+        self.check_may_write()?;
         check_name("stream", name)?;
         self.connection.delete_stream(name).await?;
         missed::forget(&self.connection, name).await
@@ -356,6 +376,10 @@ impl Log for NatsLog {
     async fn bucket(&self, name: &str) -> Result<Arc<dyn Bucket>, LogError> {
         check_name("bucket", name)?;
         let connection = Arc::clone(&self.connection);
+        if self.access == Access::Read {
+            self.connection.check_open()?;
+            return Ok(Arc::new(bucket::to_read(connection, name)));
+        }
         Ok(Arc::new(bucket::open(connection, name, self.url.replicas).await?))
     }
 
@@ -401,6 +425,7 @@ impl Log for NatsLog {
                     Err(error) => return Err(error),
                 }
             }
+            self.traces.remove_all(&self.connection).await;
             client.flush().await.map_err(|error| {
                 LogError::unavailable("can't close the log", connection::chain(&error))
             })

@@ -2,7 +2,11 @@
 //! the server forgets when nobody pulls from it. When it is gone, or deliveries were lost on the
 //! way, a new one goes on where the last record was.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use serde_json::json;
@@ -28,9 +32,38 @@ const IDLE_MAX: Duration = Duration::from_secs(5 * 60);
 const LEADER_WAIT: Duration = Duration::from_secs(10);
 const LEADER_PAUSE: Duration = Duration::from_millis(100);
 
+/// The consumers of a log's readers that may be on the server: their names and streams. Closing
+/// the log removes them, so that whoever only reads leaves no trace.
+#[derive(Default)]
+pub(super) struct Traces(Mutex<BTreeMap<String, String>>);
+
+impl Traces {
+    fn consumers(&self) -> MutexGuard<'_, BTreeMap<String, String>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) async fn remove_all(&self, connection: &Connection) {
+        let left = std::mem::take(&mut *self.consumers());
+        for (consumer, stream) in left {
+            delete(connection, &stream, &consumer).await;
+        }
+    }
+}
+
+/// Tells the server that a reader's consumer is not needed any more. It would forget it by itself,
+/// later.
+async fn delete(connection: &Connection, stream: &str, consumer: &str) {
+    let request = connection.api(&format!("CONSUMER.DELETE.{stream}.{consumer}"));
+    let answer = connection.request("can't end a reader", request, "".into()).await;
+    if let Err(error) = answer {
+        tracing::debug!(stream, consumer, %error, "a reader's consumer is left to the server");
+    }
+}
+
 /// A place in a stream on NATS.
 pub(super) struct NatsReader {
     connection: Arc<Connection>,
+    traces: Arc<Traces>,
     stream: String,
     filters: Filters,
     /// Where it goes on.
@@ -50,7 +83,7 @@ struct Consumer {
 
 impl NatsReader {
     pub(super) async fn open(
-        connection: Arc<Connection>,
+        (connection, traces): (Arc<Connection>, Arc<Traces>),
         stream: &str,
         start: Start,
         filters: Filters,
@@ -64,7 +97,16 @@ impl NatsReader {
             Start::Sequence(_) | Start::Time(_) => start,
         };
         let stream = stream.to_owned();
-        Ok(Self { connection, stream, filters, start, last: 0, puller: None, consumer: None })
+        Ok(Self {
+            connection,
+            traces,
+            stream,
+            filters,
+            start,
+            last: 0,
+            puller: None,
+            consumer: None,
+        })
     }
 
     async fn consumer(&mut self) -> Result<&mut Consumer, LogError> {
@@ -80,6 +122,7 @@ impl NatsReader {
                 });
             }
             let name = self.create().await?;
+            self.traces.consumers().insert(name.clone(), self.stream.clone());
             self.consumer = Some(Consumer { name, sequence: 0 });
         }
         self.consumer.as_mut().ok_or(LogError::Closed)
@@ -192,12 +235,11 @@ impl Drop for NatsReader {
         else {
             return;
         };
-        let request = format!("CONSUMER.DELETE.{}.{}", self.stream, consumer.name);
-        let subject = self.connection.api(&request);
-        let connection = Arc::clone(&self.connection);
+        let (connection, traces) = (Arc::clone(&self.connection), Arc::clone(&self.traces));
+        let (stream, name) = (self.stream.clone(), consumer.name);
         runtime.spawn(async move {
-            // Without an answer: the server forgets it anyway.
-            let _ = connection.client().publish(subject, "".into()).await;
+            delete(&connection, &stream, &name).await;
+            traces.consumers().remove(&name);
         });
     }
 }

@@ -2,6 +2,7 @@
 //! `make nats` fetches them.
 #![expect(clippy::panic, clippy::print_stderr, clippy::unwrap_used, reason = "tests")]
 
+mod access;
 mod cluster;
 mod faults;
 mod login;
