@@ -88,7 +88,7 @@ pub(crate) enum Command {
     Mock(Mock),
     /// Run a network of our own on this machine: a relay and both Jetstreams, with faults on command
     SimulateNetwork(SimulateNetwork),
-    /// Look at the log's streams, also while wingbeat runs; create them, publish to them
+    /// Look at the log's streams, also while wingbeat runs; create, fill, purge and remove them
     #[command(subcommand)]
     Streams(Streams),
     /// Look at dead letters: records that could not be handled
@@ -371,6 +371,10 @@ pub(crate) enum Streams {
     Create(Create),
     /// Publish what comes on standard input
     Publish(Publish),
+    /// Remove records of a stream
+    Purge(Purge),
+    /// Remove a stream, with its records and consumers
+    Rm(Rm),
     /// List the intervals of which the source can't prove that it saw everything
     Gaps {
         /// How the list is printed
@@ -385,9 +389,11 @@ pub(crate) enum Streams {
 Examples:
   wingbeat streams tail bluesky-posts-enriched --from last --follow
   wingbeat streams tail bluesky-posts --from 2026-07-04T14:38:08Z --count 10
-  wingbeat streams tail bluesky-posts-enriched --subject 'bluesky.enriched.negative.>'")]
+  wingbeat streams tail bluesky-posts-enriched --subject 'bluesky.enriched.negative.>'
+  wingbeat streams tail 'bluesky.*.>' --from last --follow     whatever streams capture it")]
 pub(crate) struct Tail {
-    /// The stream.
+    /// The stream; or subjects, with at least one `.`, `*` or `>`: those of all streams.
+    #[arg(value_name = "STREAM|SUBJECT")]
     pub(crate) stream: String,
     /// Where to start: first, last, a sequence, or a time (RFC 3339)
     #[arg(long, value_name = "PLACE", default_value = "first")]
@@ -452,6 +458,41 @@ pub(crate) struct Publish {
     /// Every line is a record
     #[arg(long)]
     pub(crate) lines: bool,
+}
+
+/// `streams purge`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Sequences go on where they were. Consumers that had not come to what is removed list it as missed.
+
+Examples:
+  wingbeat streams purge bluesky-posts-dlq --keep 1000
+  wingbeat streams purge bluesky-posts-dlq --subject 'bluesky.dlq.ingest.>' --yes")]
+pub(crate) struct Purge {
+    /// The stream.
+    pub(crate) stream: String,
+    /// Only subjects that match; `*` stands for one token, `>` for the rest
+    #[arg(long, value_name = "SUBJECT")]
+    pub(crate) subject: Option<String>,
+    /// The newest so many stay
+    #[arg(long, value_name = "N", conflicts_with = "before")]
+    pub(crate) keep: Option<u64>,
+    /// What has this sequence or a later one stays
+    #[arg(long, value_name = "SEQUENCE")]
+    pub(crate) before: Option<u64>,
+    /// Do it without asking
+    #[arg(long)]
+    pub(crate) yes: bool,
+}
+
+/// `streams rm`.
+#[derive(Debug, Args)]
+pub(crate) struct Rm {
+    /// The stream.
+    pub(crate) stream: String,
+    /// Do it without asking
+    #[arg(long)]
+    pub(crate) yes: bool,
 }
 
 /// `dead`.

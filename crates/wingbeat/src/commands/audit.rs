@@ -38,7 +38,9 @@ pub(crate) async fn run(global: &Global, args: &Audit) -> Result<(), Failure> {
         progress_bar.set_length(total);
         progress_bar.set_position(read);
     };
-    let report = audit::audit(&*log, &pack, &mut progress).await?;
+    let audited = audit::audit(&*log, &pack, &mut progress).await;
+    log.close().await?;
+    let report = audited?;
     bar.finish_and_clear();
     match args.format {
         Format::Json => {

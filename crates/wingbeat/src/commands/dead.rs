@@ -22,9 +22,15 @@ pub(crate) async fn run(global: &Global, command: &Dead) -> Result<(), Failure> 
     let config = config::load(global, None, Vec::new())?.config;
     logging::start(config.logging.level, config.logging.format);
     let log = open_to_read(&config).await?;
+    let done = look(&*log, &config, command).await;
+    log.close().await?;
+    done
+}
+
+async fn look(log: &dyn Log, config: &Config, command: &Dead) -> Result<(), Failure> {
     match command {
         Dead::Ls { flow, kind, last, format } => {
-            let mut letters = read_all(&*log, &config).await?;
+            let mut letters = read_all(log, config).await?;
             letters.retain(|letter| {
                 flow.as_ref().is_none_or(|flow| letter.flow == *flow)
                     && kind.as_ref().is_none_or(|kind| letter.kind == *kind)
@@ -33,7 +39,7 @@ pub(crate) async fn run(global: &Global, command: &Dead) -> Result<(), Failure> 
             list(&letters[skip..], *format)
         }
         Dead::Show { sequence, raw, format } => {
-            show(&*log, &config, *sequence, *raw, *format).await
+            show(log, config, *sequence, *raw, *format).await
         }
     }
 }

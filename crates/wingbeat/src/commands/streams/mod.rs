@@ -6,53 +6,62 @@ use std::time::Duration;
 use base64::prelude::{BASE64_STANDARD as BASE64, Engine as _};
 use serde_json::{Value, json};
 use wingbeat_flow::{FlowError, GAP_KINDS, Pack};
-use wingbeat_log::{Access, ConsumerInfo, LogError, Start, Stored, StreamInfo};
-use wingbeat_ops::{config::Span, logging, shutdown};
-use wingbeat_record::{SubjectFilter, Time};
+use wingbeat_log::{Access, ConsumerInfo, Log, Start, Stored, StreamInfo};
+use wingbeat_ops::{config::Span, logging};
+use wingbeat_record::SubjectFilter;
 
 use super::{open_to_read, print_json, print_line};
 use crate::{
-    cli::{Format, Global, Streams, Tail},
-    config,
+    cli::{Format, Global, Streams},
+    config::{self, Config},
     failure::Failure,
     table::{self, bytes, number},
 };
 
+mod remove;
+mod tail;
 mod write;
 
 const READ_MAX: usize = 500;
-/// How long a follower waits before it looks whether it is to stop.
-const FOLLOW_WAIT: Duration = Duration::from_secs(1);
 
 pub(crate) async fn run(global: &Global, command: &Streams) -> Result<(), Failure> {
     let config = config::load(global, None, Vec::new())?.config;
     logging::start(config.logging.level, config.logging.format);
-    if let Streams::Create(_) | Streams::Publish(_) = command {
+    if let Streams::Create(_) | Streams::Publish(_) | Streams::Purge(_) | Streams::Rm(_) = command {
         // Streams that are missing are named, not made.
         let log = config.log.url.open(Access::Write).await?;
         let done = match command {
             Streams::Create(args) => write::create(&*log, args).await,
             Streams::Publish(args) => write::publish(&*log, args).await,
+            Streams::Purge(args) => remove::purge(&*log, args).await,
+            Streams::Rm(args) => remove::stream(&*log, args).await,
             _ => Ok(()),
         };
         log.close().await?;
         return done;
     }
     let log = open_to_read(&config).await?;
+    let done = look(&*log, &config, command).await;
+    log.close().await?;
+    done
+}
+
+/// What only reads.
+async fn look(log: &dyn Log, config: &Config, command: &Streams) -> Result<(), Failure> {
     match command {
         Streams::Ls { format } => list(&log.streams().await?, *format),
         Streams::Info { stream, format } => {
             let info = log.stream(stream).await?;
             show(&info, &log.consumers(stream).await?, *format)
         }
-        Streams::Tail(args) => tail(&*log, args).await,
-        Streams::Gaps { format } => gaps(&*log, &config.pack(), *format).await,
-        Streams::Create(_) | Streams::Publish(_) => Ok(()),
+        Streams::Tail(args) => tail::tail(log, args).await,
+        Streams::Gaps { format } => gaps(log, &config.pack(), *format).await,
+        Streams::Create(_) | Streams::Publish(_) | Streams::Purge(_) | Streams::Rm(_) => Ok(()),
     }
 }
 
 /// The events that say that something may have been missed: by a host, or of an account.
-async fn gaps(log: &dyn wingbeat_log::Log, pack: &Pack, format: Format) -> Result<(), Failure> {
+async fn gaps(log: &dyn Log, pack: &Pack, format: Format) -> Result<(), Failure> {
     let events = &pack.ingest.events;
     let stream = pack.stream_of("ingest.events", events.filter())?;
     let mut subjects = Vec::new();
@@ -197,35 +206,6 @@ fn show(info: &StreamInfo, consumers: &[ConsumerInfo], format: Format) -> Result
     Ok(())
 }
 
-async fn tail(log: &dyn wingbeat_log::Log, args: &Tail) -> Result<(), Failure> {
-    let filters = args.subject.iter().map(SubjectFilter::new).collect::<Result<Vec<_>, _>>();
-    let filters = filters.map_err(|error| Failure::Failed(error.to_string()))?;
-    let start = start(&args.from)?;
-    let stop =
-        shutdown::on_signal().map_err(|error| Failure::io("can't listen for signals", &error))?;
-    let mut reader = log.read(&args.stream, start, &filters).await?;
-    let mut left = args.count.unwrap_or(u64::MAX);
-    while left > 0 {
-        let max = usize::try_from(left).unwrap_or(usize::MAX).min(READ_MAX);
-        let wait = if args.follow { FOLLOW_WAIT } else { Duration::ZERO };
-        let records = tokio::select! {
-            () = stop.cancelled() => break,
-            records = reader.next(max, wait) => records?,
-        };
-        if records.is_empty() && !args.follow {
-            break;
-        }
-        left -= records.len() as u64;
-        for stored in &records {
-            match args.format {
-                Format::Json => print_json(&record_json(stored))?,
-                Format::Text => print_line(&record_line(stored))?,
-            }
-        }
-    }
-    Ok(())
-}
-
 /// A record as a line for people: its place, its subject, and its text or else its payload.
 fn record_line(stored: &Stored) -> String {
     let record = &stored.record;
@@ -256,21 +236,4 @@ pub(crate) fn record_json(stored: &Stored) -> Value {
         json["base64"] = BASE64.encode(&record.payload).into();
     }
     json
-}
-
-fn start(text: &str) -> Result<Start, Failure> {
-    if let Ok(sequence) = text.parse::<u64>() {
-        return Ok(Start::Sequence(sequence));
-    }
-    match text {
-        "first" => Ok(Start::First),
-        "last" => Ok(Start::Last),
-        "new" => Ok(Start::New),
-        _ => text.parse::<Time>().map(Start::Time).map_err(|_| {
-            LogError::Invalid(format!(
-                "`--from {text}`: write first, last, a sequence such as 17, or a time such as 2026-07-04T14:38:08Z"
-            ))
-            .into()
-        }),
-    }
 }
