@@ -18,7 +18,7 @@ use tokio::{
     time::Instant,
 };
 use tokio_util::sync::CancellationToken;
-use wingbeat_log::{AckToken, Consumer, ConsumerConfig, Delivery, Log, Settle, Start, patiently};
+use wingbeat_log::{AckToken, Consumer, Delivery, Log, Settle, patiently};
 use wingbeat_record::{DeadCause, Reason};
 use wingbeat_stage::Item;
 
@@ -76,20 +76,7 @@ impl Flow {
     ) -> Result<Self, FlowError> {
         let ledger = spec.ledger.fill(|place| (place == "flow").then_some(name))?;
         let recalled = history::recall(&*log, name, ledger_stream, &ledger).await?;
-        let pending = spec.batch.saturating_mul(spec.in_flight).saturating_mul(2);
-        let pending = u32::try_from(pending).unwrap_or(u32::MAX).max(1000);
-        let config = ConsumerConfig {
-            filters: spec.subjects.clone(),
-            start: Start::First,
-            ack_wait: spec.ack_wait.0,
-            // The flow counts deliveries itself: one too many becomes a dead letter, not silence.
-            deliver_max: None,
-            ack_pending_max: match spec.ack_pending_max {
-                0 => pending,
-                chosen => chosen,
-            },
-            ..ConsumerConfig::new(&spec.consumer)
-        };
+        let config = spec.consumer_config();
         // Somebody else may still be using it.
         let consumer = patiently(|| log.consumer(&spec.from, &config)).await?;
         let books = Books::restore(name, recalled.counts.clone());

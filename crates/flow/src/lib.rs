@@ -18,6 +18,7 @@ pub mod ledger;
 mod pack;
 mod pipeline;
 mod pool;
+mod suffix;
 mod template;
 
 pub use books::{Books, Counts, Ticket};
@@ -28,4 +29,5 @@ pub use ingest::{Cursor, GAP_KINDS, Ingest, IngestStatus, LegacyCursor, SavedPla
 pub use pack::{FlowSpec, IngestSpec, Pack, PackInfo, StreamSpec};
 pub use pipeline::{Meter, Pipeline, stage_item};
 pub use pool::Pool;
+pub use suffix::{suffixed_name, suffixed_prefix};
 pub use template::SubjectTemplate;

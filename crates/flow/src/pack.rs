@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use wingbeat_log::{Discard, StreamConfig};
+use wingbeat_log::{ConsumerConfig, Discard, Start, StreamConfig};
 use wingbeat_ops::config::Span;
 use wingbeat_record::SubjectFilter;
 use wingbeat_stage::Settings;
@@ -188,6 +188,26 @@ fn deliver_max() -> u32 {
     5
 }
 
+impl FlowSpec {
+    /// The durable consumer as the log wants it.
+    pub fn consumer_config(&self) -> ConsumerConfig {
+        let pending = self.batch.saturating_mul(self.in_flight).saturating_mul(2);
+        let pending = u32::try_from(pending).unwrap_or(u32::MAX).max(1000);
+        ConsumerConfig {
+            filters: self.subjects.clone(),
+            start: Start::First,
+            ack_wait: self.ack_wait.0,
+            // The flow counts deliveries itself: one too many becomes a dead letter, not silence.
+            deliver_max: None,
+            ack_pending_max: match self.ack_pending_max {
+                0 => pending,
+                chosen => chosen,
+            },
+            ..ConsumerConfig::new(&self.consumer)
+        }
+    }
+}
+
 impl Pack {
     /// The streams as the log wants them.
     pub fn stream_configs(&self) -> Vec<StreamConfig> {
@@ -250,47 +270,12 @@ impl Pack {
 
     /// The stream that captures everything under a filter.
     pub fn stream_of(&self, key: &str, filter: &SubjectFilter) -> Result<String, FlowError> {
-        let captures = |spec: &StreamSpec| spec.subjects.iter().any(|s| covers(s, filter));
+        let captures = |spec: &StreamSpec| spec.subjects.iter().any(|s| s.covers(filter));
         let found = self.streams.iter().find(|(_, spec)| captures(spec));
         found.map(|(name, _)| name.clone()).ok_or_else(|| {
             FlowError::Pack(format!(
                 "`{key}`: no stream captures all of `{filter}`; add it to a stream's subjects"
             ))
         })
-    }
-}
-
-/// Whether every subject under `inner` falls under `outer`.
-fn covers(outer: &SubjectFilter, inner: &SubjectFilter) -> bool {
-    let mut outer = outer.as_str().split('.');
-    let mut inner = inner.as_str().split('.');
-    loop {
-        match (outer.next(), inner.next()) {
-            (Some(">"), Some(_)) | (None, None) => return true,
-            (Some("*"), Some(token)) if token != ">" => {}
-            (Some(o), Some(i)) if o == i => {}
-            _ => return false,
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn covering_is_more_than_overlapping() {
-        for (outer, inner, expected) in [
-            ("a.>", "a.*.*", true),
-            ("a.>", "a.>", true),
-            ("a.*", "a.>", false),
-            ("a.*", "a.*", true),
-            ("a.b", "a.*", false),
-            ("*.b", "a.b", true),
-            ("a.>", "a", false),
-        ] {
-            let filter = |text| SubjectFilter::new(text).unwrap();
-            assert_eq!(covers(&filter(outer), &filter(inner)), expected, "{outer} {inner}");
-        }
     }
 }

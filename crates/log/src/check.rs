@@ -30,6 +30,13 @@ pub(crate) fn check_name(what: &str, name: &str) -> Result<(), LogError> {
     Ok(())
 }
 
+/// The name of a bucket, checked, and with a suffix where there is one.
+pub(crate) fn bucket_name(name: &str, suffix: &str) -> Result<String, LogError> {
+    let name = if suffix.is_empty() { name.to_owned() } else { format!("{name}-{suffix}") };
+    check_name("bucket", &name)?;
+    Ok(name)
+}
+
 /// `advice` says which setting raises the limit.
 pub(crate) fn check_record(
     record: &Record,

@@ -190,6 +190,9 @@ pub struct ConsumerInfo {
     /// Sequences that this consumer never got because they had expired or were damaged before it
     /// came to them.
     pub missed: Vec<LostRange>,
+    /// It is one of JetStream's push consumers, which another program has made. [`Log::consumer`]
+    /// takes its place over once nobody is bound to it.
+    pub is_push: bool,
 }
 
 /// Names a delivery when it is settled.

@@ -34,7 +34,7 @@ pub enum LogError {
     },
     /// Two streams would capture the same subject.
     #[error(
-        "stream `{stream}` can't capture `{subject}`: stream `{other}` captures `{other_subject}`, and no two streams may capture the same subject"
+        "stream `{stream}` can't capture `{subject}`: stream `{other}` captures `{other_subject}`, and no two streams may capture the same subject; give this one other subjects or another suffix (ENV_SUFFIX), use another account or server, or remove `{other}` (wingbeat streams rm)"
     )]
     Overlap {
         /// The stream that was to be made or changed.

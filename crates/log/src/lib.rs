@@ -17,7 +17,8 @@ mod url;
 
 pub use contract::{
     AckToken, Bucket, Consumer, ConsumerConfig, ConsumerInfo, Delivery, Discard, Entry, Keep, Log,
-    LostRange, PubAck, Purge, RECORD_BYTES_MAX, Reader, Settle, Start, Stored, StreamConfig, StreamInfo,
+    LostRange, PubAck, Purge, RECORD_BYTES_MAX, Reader, Settle, Start, Stored, StreamConfig,
+    StreamInfo,
 };
 pub use embedded::EmbeddedLog;
 pub use error::{Hint, LogError};

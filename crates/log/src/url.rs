@@ -28,6 +28,17 @@ pub enum Access {
 impl LogUrl {
     /// Opens the log. A server that can't be reached is an error with the hint *transient*.
     pub async fn open(&self, access: Access) -> Result<Arc<dyn Log>, LogError> {
+        self.open_with_suffix(access, "").await
+    }
+
+    /// As [`open`](Self::open), with a suffix for the names of buckets (`-SUFFIX`), so that two
+    /// programs share a server and not their buckets. Without one where it is empty.
+    pub async fn open_with_suffix(
+        &self,
+        access: Access,
+        suffix: &str,
+    ) -> Result<Arc<dyn Log>, LogError> {
+        let suffix = suffix.to_owned();
         match self {
             Self::Embedded(directory) => {
                 let directory = directory.clone();
@@ -36,9 +47,20 @@ impl LogUrl {
                     Access::Read => EmbeddedLog::open_read_only(&directory),
                 };
                 let opened = tokio::task::spawn_blocking(open).await;
-                Ok(Arc::new(opened.unwrap_or(Err(LogError::Bug))?))
+                let log = opened.unwrap_or(Err(LogError::Bug))?;
+                Ok(Arc::new(log.with_bucket_suffix(suffix)))
             }
-            Self::Nats(url) => Ok(Arc::new(NatsLog::open(url, access).await?)),
+            Self::Nats(url) => {
+                Ok(Arc::new(NatsLog::open(url, access).await?.with_bucket_suffix(suffix)))
+            }
+        }
+    }
+
+    /// Whether streams and consumers that are there and set otherwise are changed to what is wanted.
+    pub fn changes_existing(&self) -> bool {
+        match self {
+            Self::Embedded(_) => true,
+            Self::Nats(url) => url.changes_existing(),
         }
     }
 }

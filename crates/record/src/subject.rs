@@ -149,6 +149,22 @@ impl SubjectFilter {
     }
 }
 
+impl SubjectFilter {
+    /// Whether every subject that falls under `inner` falls under this filter.
+    pub fn covers(&self, inner: &Self) -> bool {
+        let mut outer = self.0.split('.');
+        let mut inner = inner.0.split('.');
+        loop {
+            match (outer.next(), inner.next()) {
+                (Some(">"), Some(_)) | (None, None) => return true,
+                (Some("*"), Some(token)) if token != ">" => {}
+                (Some(o), Some(i)) if o == i => {}
+                _ => return false,
+            }
+        }
+    }
+}
+
 impl fmt::Display for SubjectFilter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
@@ -264,6 +280,21 @@ mod tests {
         }
         assert!(Subject::new("x".repeat(SUBJECT_BYTES_MAX + 1)).is_err());
         assert!(Subject::new("bluesky.enriched.positive.arts_&_culture").is_ok());
+    }
+
+    #[test]
+    fn covering_is_more_than_overlapping() {
+        for (outer, inner, expected) in [
+            ("a.>", "a.*.*", true),
+            ("a.>", "a.>", true),
+            ("a.*", "a.>", false),
+            ("a.*", "a.*", true),
+            ("a.b", "a.*", false),
+            ("*.b", "a.b", true),
+            ("a.>", "a", false),
+        ] {
+            assert_eq!(filter(outer).covers(&filter(inner)), expected, "{outer} {inner}");
+        }
     }
 
     #[test]

@@ -96,8 +96,9 @@ pub(crate) enum Command {
     Dead(Dead),
     /// Compare the books with the streams themselves; exit code 0 only when they balance
     Audit(Audit),
-    /// Check configuration and log without starting anything
-    Check,
+    /// Check configuration and log without starting anything: what is there and differs, what stands
+    /// in the way
+    Check(Check),
     /// Show the configuration and where each value comes from
     Config(Config),
     /// Measure the models on labelled texts
@@ -537,6 +538,20 @@ pub(crate) struct Audit {
     /// How the report is printed
     #[arg(long, value_enum, default_value_t)]
     pub(crate) format: Format,
+}
+
+/// `check`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  wingbeat check
+  wingbeat check --log nats://127.0.0.1:4222 --profile enriched")]
+pub(crate) struct Check {
+    /// A pack: the name of a built-in one, or a TOML file [default: bluesky]
+    pub(crate) pack: Option<String>,
+    /// The streams and the consumer of `wingbeat process` with this profile
+    #[arg(long, value_enum, conflicts_with = "pack")]
+    pub(crate) profile: Option<Profile>,
 }
 
 /// `config`.

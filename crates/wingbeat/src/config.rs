@@ -4,14 +4,17 @@ use std::{
     collections::BTreeMap,
     net::{IpAddr, Ipv4Addr},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use clap::ValueEnum;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use wingbeat_flow::{FlowSpec, IngestSpec, Pack, PackInfo, StreamSpec};
-use wingbeat_log::LogUrl;
+use wingbeat_flow::{
+    FlowSpec, IngestSpec, Pack, PackInfo, StreamSpec, suffixed_name, suffixed_prefix,
+};
+use wingbeat_log::{Access, Log, LogError, LogUrl};
 use wingbeat_ops::{
     config::{ConfigError, Layers, Loaded, Origin, Span},
     logging,
@@ -32,6 +35,9 @@ const SERVICES: [(&str, &str); 4] = [
     ("process-sentiment", include_str!("../../../packs/services/process-sentiment.toml")),
     ("process-topics", include_str!("../../../packs/services/process-topics.toml")),
 ];
+
+/// The longest suffix of names.
+const SUFFIX_BYTES_MAX: usize = 16;
 
 /// The configuration file that is read where none is named.
 const FILE: &str = "wingbeat.toml";
@@ -85,11 +91,17 @@ pub(crate) struct LogSettings {
     /// How many copies new streams have on NATS, where the URL does not say it; 0: one.
     #[schemars(extend("x-env" = ["NUM_STREAM_REPLICAS", "NATS_STREAM_NUM_REPLICAS"]))]
     pub(crate) replicas: usize,
+    /// Sets another environment apart on the same server: streams, consumers and buckets get
+    /// `-SUFFIX`, and the subjects of streams one more token. With `dev`: `bluesky-posts-dev`, which
+    /// captures `bluesky.posts.dev.>`. Empty: nothing is changed.
+    #[schemars(extend("x-env" = ["ENV_SUFFIX"]))]
+    pub(crate) suffix: String,
 }
 
 impl Default for LogSettings {
     fn default() -> Self {
-        Self { url: LogUrl::Embedded("wingbeat-data".into()), replicas: 0 }
+        let url = LogUrl::Embedded("wingbeat-data".into());
+        Self { url, replicas: 0, suffix: String::new() }
     }
 }
 
@@ -312,6 +324,39 @@ impl Config {
         }
     }
 
+    /// Opens the log.
+    pub(crate) async fn open_log(&self, access: Access) -> Result<Arc<dyn Log>, LogError> {
+        self.log.url.open_with_suffix(access, &self.log.suffix).await
+    }
+
+    /// Gives everything in the log its suffix, where there is one.
+    fn apply_suffix(&mut self) -> Result<(), Failure> {
+        let suffix = self.log.suffix.clone();
+        let is_allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
+        if suffix.len() > SUFFIX_BYTES_MAX || !suffix.chars().all(is_allowed) {
+            return Err(Failure::Config(format!(
+                "`log.suffix` {suffix:?}: write up to {SUFFIX_BYTES_MAX} letters, digits, `-` and `_`"
+            )));
+        }
+        let Pack { streams, ingest, flows, .. } = self.pack().with_suffix(&suffix)?;
+        (self.streams, self.ingest, self.flows) = (streams, ingest, flows);
+        let processor = &mut self.processor;
+        for name in [
+            &mut self.service.stream,
+            &mut processor.input_stream,
+            &mut processor.output_stream,
+            &mut processor.consumer,
+        ] {
+            *name = suffixed_name(name, &suffix);
+        }
+        for prefix in
+            [&mut self.service.subject, &mut processor.input_subject, &mut processor.output_subject]
+        {
+            *prefix = suffixed_prefix(prefix, &suffix);
+        }
+        Ok(())
+    }
+
     /// How many threads compute.
     pub(crate) fn threads(&self) -> usize {
         match self.compute.threads {
@@ -379,7 +424,8 @@ fn finish(
     }
     let mut loaded: Loaded<Config> = layers.finish()?;
     loaded.config.pack().check()?;
-    let LogSettings { url, replicas } = &mut loaded.config.log;
+    loaded.config.apply_suffix()?;
+    let LogSettings { url, replicas, .. } = &mut loaded.config.log;
     if let (LogUrl::Nats(url), replicas @ 1..) = (url, *replicas) {
         let wrong = |error| Failure::Config(format!("`log.replicas`: {error}"));
         url.default_replicas(replicas).map_err(wrong)?;

@@ -52,7 +52,7 @@ fn run(cli: &Cli) -> Result<(), Failure> {
         Command::Streams(args) => block_on(commands::streams::run(&cli.global, args)),
         Command::Dead(args) => block_on(commands::dead::run(&cli.global, args)),
         Command::Audit(args) => block_on(commands::audit::run(&cli.global, args)),
-        Command::Check => block_on(commands::check::run(&cli.global)),
+        Command::Check(args) => block_on(commands::check::run(&cli.global, args)),
     }
 }
 

@@ -176,6 +176,7 @@ impl EmbeddedConsumer {
             unsettled_count: machine.pending.len() as u64,
             pending: (last + 1).saturating_sub(machine.next.max(first)),
             missed: machine.missed.clone(),
+            is_push: false,
         }
     }
 

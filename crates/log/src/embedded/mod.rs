@@ -31,10 +31,10 @@ use wingbeat_record::{Record, Subject, SubjectFilter, Time};
 
 use crate::{
     LogError,
-    check::{check_name, check_record, check_stream},
+    check::{bucket_name, check_name, check_record, check_stream},
     contract::{
-        Bucket, Consumer, ConsumerConfig, ConsumerInfo, Keep, Log, PubAck, Purge,
-        RECORD_BYTES_MAX, Reader, Start, Stored, StreamConfig, StreamInfo,
+        Bucket, Consumer, ConsumerConfig, ConsumerInfo, Keep, Log, PubAck, Purge, RECORD_BYTES_MAX,
+        Reader, Start, Stored, StreamConfig, StreamInfo,
     },
     crashpoint,
 };
@@ -80,6 +80,7 @@ pub struct EmbeddedLog {
     problems: Vec<String>,
     /// Streams and consumers are created and changed one at a time.
     admin: tokio::sync::Mutex<()>,
+    bucket_suffix: String,
     is_closed: AtomicBool,
 }
 
@@ -135,8 +136,14 @@ impl EmbeddedLog {
             image: Mutex::new(image),
             problems,
             admin: tokio::sync::Mutex::new(()),
+            bucket_suffix: String::new(),
             is_closed: AtomicBool::new(false),
         })
+    }
+
+    /// Names of buckets get this suffix.
+    pub(crate) fn with_bucket_suffix(self, bucket_suffix: String) -> Self {
+        Self { bucket_suffix, ..self }
     }
 
     fn handle(&self, name: &str) -> Result<Arc<Handle>, LogError> {
@@ -587,7 +594,7 @@ impl Log for EmbeddedLog {
     }
 
     async fn bucket(&self, name: &str) -> Result<Arc<dyn Bucket>, LogError> {
-        check_name("bucket", name)?;
+        let name = &bucket_name(name, &self.bucket_suffix)?;
         self.check_open()?;
         let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
         let open = buckets.entry(name.to_owned()).or_insert_with(|| {
@@ -628,6 +635,7 @@ impl ConsumerImage {
             unsettled_count: self.pending.len() as u64,
             pending: (last + 1).saturating_sub(self.next),
             missed: self.missed.clone(),
+            is_push: false,
         }
     }
 }

@@ -117,4 +117,3 @@ pub(super) fn sync(segment: &Segment) -> Result<(), LogError> {
     let failed = |error| LogError::io(format!("can't write {}", segment.path.display()), &error);
     segment.file.sync_data().map_err(failed)
 }
-

@@ -19,6 +19,7 @@ use super::{
     filters::Filters,
     message::{DeliveryInfo, delivered},
     missed::{self, Missed},
+    moved,
     pull::{PullError, Puller},
     settled::Settled,
     stream::{nanos, object, text, texts},
@@ -157,6 +158,7 @@ pub(super) fn info(stream: &str, answer: &ConsumerAnswer) -> ConsumerInfo {
         unsettled_count: answer.num_ack_pending,
         pending: answer.num_pending,
         missed: Vec::new(),
+        is_push: moved::is_push(answer),
     }
 }
 

@@ -27,10 +27,10 @@ use wingbeat_record::{Record, SubjectFilter};
 
 use crate::{
     Access, LogError,
-    check::{check_name, check_stream},
+    check::{bucket_name, check_name, check_stream},
     contract::{
-        Bucket, Consumer, ConsumerConfig, ConsumerInfo, Keep, Log, PubAck, Purge,
-        RECORD_BYTES_MAX, Reader, Start, Stored, StreamConfig, StreamInfo,
+        Bucket, Consumer, ConsumerConfig, ConsumerInfo, Keep, Log, PubAck, Purge, RECORD_BYTES_MAX,
+        Reader, Start, Stored, StreamConfig, StreamInfo,
     },
 };
 
@@ -71,6 +71,7 @@ pub struct NatsLog {
     publisher: Publisher,
     url: NatsUrl,
     access: Access,
+    bucket_suffix: String,
     traces: Arc<Traces>,
     /// Whether the server takes several filters for a consumer.
     has_filter_lists: bool,
@@ -95,11 +96,17 @@ impl NatsLog {
             connection,
             url: url.clone(),
             access,
+            bucket_suffix: String::new(),
             traces: Arc::default(),
             has_filter_lists,
             consumers: Mutex::default(),
             notes: Mutex::default(),
         })
+    }
+
+    /// Names of buckets get this suffix.
+    pub(crate) fn with_bucket_suffix(self, bucket_suffix: String) -> Self {
+        Self { bucket_suffix, ..self }
     }
 
     fn check_may_write(&self) -> Result<(), LogError> {
@@ -374,7 +381,7 @@ impl Log for NatsLog {
     }
 
     async fn bucket(&self, name: &str) -> Result<Arc<dyn Bucket>, LogError> {
-        check_name("bucket", name)?;
+        let name = &bucket_name(name, &self.bucket_suffix)?;
         let connection = Arc::clone(&self.connection);
         if self.access == Access::Read {
             self.connection.check_open()?;

@@ -68,8 +68,7 @@ impl Move<'_> {
                 return Ok(found);
             };
             self.check_unused(push)?;
-            let bucket =
-                bucket::open(Arc::clone(self.connection), BUCKET, self.replicas).await?;
+            let bucket = bucket::open(Arc::clone(self.connection), BUCKET, self.replicas).await?;
             let stream_created = self.stream_created().await?;
             let entry = bucket.get(&self.key()).await?;
             if let Some(entry) = &entry {

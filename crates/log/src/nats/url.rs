@@ -120,6 +120,10 @@ impl NatsUrl {
         Ok(())
     }
 
+    pub(crate) fn changes_existing(&self) -> bool {
+        self.existing == Existing::Change
+    }
+
     fn set_parameters(&mut self, query: &Url) -> Result<(), LogError> {
         let (mut cert, mut key) = (None, None);
         for (name, value) in query.query_pairs() {

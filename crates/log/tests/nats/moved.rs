@@ -6,9 +6,7 @@ use std::{sync::Arc, time::Duration};
 use async_nats::{Client, Subscriber};
 use futures_util::StreamExt as _;
 use serde_json::{Value, json};
-use wingbeat_log::{
-    ConsumerConfig, Hint, Log, LogError, Settle, Start, StreamConfig, patiently,
-};
+use wingbeat_log::{ConsumerConfig, Hint, Log, LogError, Settle, Start, StreamConfig, patiently};
 
 use super::{
     faults::{consume_all, open, publish_all, stream},
@@ -127,9 +125,8 @@ async fn whoever_waits_for_a_push_consumer_gets_it_when_its_processor_stops() {
         while log.consumer("s", &config).await.is_ok() {}
         processor.stop().await;
     };
-    let (opened, ()) = tokio::time::timeout(PATIENCE, async { tokio::join!(waiting, stopping) })
-        .await
-        .unwrap();
+    let (opened, ()) =
+        tokio::time::timeout(PATIENCE, async { tokio::join!(waiting, stopping) }).await.unwrap();
     assert_eq!(opened.unwrap().info().await.unwrap().ack_floor, 5);
 }
 

@@ -2,19 +2,34 @@
 
 use std::path::Path;
 
-use wingbeat_flow::Pipeline;
-use wingbeat_log::{Access, LogUrl};
+use wingbeat_flow::{Pack, Pipeline};
+use wingbeat_log::{Access, Log, LogUrl};
 use wingbeat_ops::logging;
 use wingbeat_source::SourceSpec;
 
-use super::print_line;
-use crate::{cli::Global, config, failure::Failure, table::number};
+use super::{layout, print_line, process};
+use crate::{
+    cli::{Check, Global},
+    config::{self, Config},
+    failure::Failure,
+    table::number,
+};
 
-pub(crate) async fn run(global: &Global) -> Result<(), Failure> {
-    let config = config::load(global, None, Vec::new())?.config;
+pub(crate) async fn run(global: &Global, args: &Check) -> Result<(), Failure> {
+    let (config, pack) = match args.profile {
+        Some(profile) => {
+            let config = process::load(global, profile, Vec::new())?;
+            let pack = process::pack(&config)?;
+            (config, pack)
+        }
+        None => {
+            let config = config::load(global, args.pack.as_deref(), Vec::new())?.config;
+            let pack = config.pack();
+            (config, pack)
+        }
+    };
     // Problems of the log are printed below, not logged.
     logging::start(logging::Level::Error, config.logging.format);
-    let pack = config.pack();
     for (name, flow) in &pack.flows {
         Pipeline::new(&flow.stages, &pack.stages)?;
         print_line(&format!("flow {name}: {}", flow.stages.join(" > ")))?;
@@ -30,9 +45,23 @@ pub(crate) async fn run(global: &Global) -> Result<(), Failure> {
         print_line(&format!("log {url}: not there yet, will be created"))?;
         return print_line("the configuration is fine");
     }
-    let log = url.open(Access::Read).await?;
-    for stream in log.streams().await? {
+    let log = config.open_log(Access::Read).await?;
+    let checked = check_log(&config, &pack, &*log).await;
+    log.close().await?;
+    checked
+}
+
+async fn check_log(config: &Config, pack: &Pack, log: &dyn Log) -> Result<(), Failure> {
+    let streams = log.streams().await?;
+    for stream in &streams {
         print_line(&format!("stream {}: {} records", stream.config.name, number(stream.records)))?;
+    }
+    let changes = config.log.url.changes_existing();
+    let done = if changes { "is changed at the next start" } else { "stays as it is" };
+    for difference in layout::differences(log, pack).await? {
+        let is_missing = difference.ends_with("not there yet");
+        let done = if is_missing { "is made at the next start" } else { done };
+        print_line(&format!("difference: {difference} ({done})"))?;
     }
     for warning in log.warnings().await? {
         print_line(&format!("warning: {warning}"))?;
@@ -41,10 +70,18 @@ pub(crate) async fn run(global: &Global) -> Result<(), Failure> {
     for problem in &problems {
         print_line(&format!("PROBLEM: {problem}"))?;
     }
-    if problems.is_empty() {
-        print_line("configuration and log are fine")
-    } else {
-        Err(Failure::Failed(format!("the log {url} is damaged")))
+    let existing: Vec<_> = streams.into_iter().map(|info| info.config).collect();
+    let obstacles = layout::obstacles(&existing, pack, changes)?;
+    for obstacle in &obstacles {
+        print_line(&format!("PROBLEM: {obstacle}"))?;
+    }
+    let url = &config.log.url;
+    match (problems.is_empty(), obstacles.is_empty()) {
+        (true, true) => print_line("configuration and log are fine"),
+        (false, _) => Err(Failure::Failed(format!("the log {url} is damaged"))),
+        (true, false) => {
+            Err(Failure::Config(format!("the streams on {url} stand in the way of the pack")))
+        }
     }
 }
 

@@ -38,9 +38,7 @@ async fn look(log: &dyn Log, config: &Config, command: &Dead) -> Result<(), Fail
             let skip = last.map_or(0, |last| letters.len().saturating_sub(last));
             list(&letters[skip..], *format)
         }
-        Dead::Show { sequence, raw, format } => {
-            show(log, config, *sequence, *raw, *format).await
-        }
+        Dead::Show { sequence, raw, format } => show(log, config, *sequence, *raw, *format).await,
     }
 }
 

@@ -7,6 +7,7 @@ pub(crate) mod dead;
 pub(crate) mod enrich;
 pub(crate) mod eval;
 pub(crate) mod ingest;
+mod layout;
 mod legacy_metrics;
 pub(crate) mod mock;
 pub(crate) mod process;
@@ -35,7 +36,7 @@ use crate::{
 
 /// Opens the configured log for reading, also while another process writes to it.
 pub(crate) async fn open_to_read(config: &Config) -> Result<Arc<dyn Log>, Failure> {
-    Ok(config.log.url.open(Access::Read).await?)
+    Ok(config.open_log(Access::Read).await?)
 }
 
 /// Opens the configured log for writing and makes the pack's streams. Waits for a log that can't
@@ -46,7 +47,8 @@ pub(crate) async fn open_to_write(
     stop: &CancellationToken,
 ) -> Result<Arc<dyn Log>, Failure> {
     let open = async {
-        let log = patiently(|| Box::pin(config.log.url.open(Access::Write))).await?;
+        let log = patiently(|| Box::pin(config.open_log(Access::Write))).await?;
+        check_layout(config, pack, &*log).await?;
         for stream in pack.stream_configs() {
             patiently(|| log.ensure_stream(&stream)).await?;
         }
@@ -58,6 +60,14 @@ pub(crate) async fn open_to_write(
             Err(Failure::Failed(format!("stopped before the log {} could be reached", config.log.url)))
         }
     }
+}
+
+/// Refuses a log on which the pack can't work, before anything is made there.
+async fn check_layout(config: &Config, pack: &Pack, log: &dyn Log) -> Result<(), Failure> {
+    let existing = patiently(|| log.streams()).await?;
+    let existing: Vec<_> = existing.into_iter().map(|info| info.config).collect();
+    let obstacles = layout::obstacles(&existing, pack, config.log.url.changes_existing())?;
+    if obstacles.is_empty() { Ok(()) } else { Err(Failure::Config(obstacles.join("; "))) }
 }
 
 /// What the flags of a source set.

@@ -45,7 +45,7 @@ fn flags(args: &Web) -> Vec<Flag> {
 /// matter who starts first.
 async fn open(config: &Config, pack: &Pack) -> Result<Arc<dyn Log>, Failure> {
     let shown = streams_shown(pack)?;
-    let log = config.log.url.open(Access::Read).await?;
+    let log = config.open_log(Access::Read).await?;
     let mut missing = Vec::new();
     for name in [&shown.posts.0, &shown.deletions.0] {
         match log.stream(name).await {
@@ -58,7 +58,7 @@ async fn open(config: &Config, pack: &Pack) -> Result<Arc<dyn Log>, Failure> {
         return Ok(log);
     }
     log.close().await?;
-    let log = config.log.url.open(Access::Write).await?;
+    let log = config.open_log(Access::Write).await?;
     for stream in pack.stream_configs().iter().filter(|stream| missing.contains(&stream.name)) {
         log.ensure_stream(stream).await?;
     }

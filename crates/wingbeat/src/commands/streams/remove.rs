@@ -74,7 +74,8 @@ async fn count_matching(
     keep: Keep,
 ) -> Result<u64, Failure> {
     let end = if let Keep::From(sequence) = keep { sequence } else { info.last + 1 };
-    let mut reader = log.read(&info.config.name, Start::First, std::slice::from_ref(filter)).await?;
+    let mut reader =
+        log.read(&info.config.name, Start::First, std::slice::from_ref(filter)).await?;
     let mut count = 0;
     loop {
         let records = reader.next(READ_MAX, Duration::ZERO).await?;
