@@ -136,7 +136,7 @@ async fn i6_a_record_that_kills_whoever_works_on_it_is_given_up() {
     let log = open(directory.path(), &pack).await;
     publish(&log, [post(0, 0)]).await;
     // Three processes took it and died.
-    let config = wingbeat_log::ConsumerConfig::new("c");
+    let config = ConsumerConfig::new("c");
     let consumer = log.consumer("in", &config).await.unwrap();
     for _ in 0..3 {
         let taken = consumer.fetch(1, Duration::from_secs(10)).await.unwrap();

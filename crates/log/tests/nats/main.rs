@@ -4,9 +4,11 @@
 
 mod access;
 mod cluster;
+mod credentials;
 mod faults;
 mod login;
 mod moved;
+mod outages;
 mod server;
 
 use std::sync::Arc;

@@ -107,6 +107,13 @@ impl Server {
         }
     }
 
+    /// Sends it a signal by name, such as `STOP`.
+    pub(crate) fn signal(&self, name: &str) {
+        let id = self.child.as_ref().unwrap().id().to_string();
+        let sent = Command::new("kill").args([&format!("-{name}"), &id]).status().unwrap();
+        assert!(sent.success());
+    }
+
     /// Loses everything that was stored.
     pub(crate) fn wipe(&self) {
         std::fs::remove_dir_all(self.directory.path().join("store")).unwrap();
