@@ -207,3 +207,77 @@ fn check_names_what_is_there_and_differs() {
         assert_eq!(refused.code, Some(78), "{command}: {}", refused.stderr);
     }
 }
+
+/// The replaced processor, as far as the server sees it: a push consumer that somebody is bound to.
+struct OldProcessor(std::io::BufReader<std::net::TcpStream>);
+
+impl OldProcessor {
+    fn start(url: &str) -> Self {
+        let stream = std::net::TcpStream::connect(url.strip_prefix("nats://").unwrap()).unwrap();
+        let mut processor = Self(std::io::BufReader::new(stream));
+        let config = r#"{"stream_name":"bluesky-posts","config":{"durable_name":"unified-processor","deliver_subject":"inbox","deliver_group":"unified-processor","deliver_policy":"all","ack_policy":"explicit","ack_wait":30000000000,"max_deliver":3,"filter_subject":"bluesky.posts.>","max_ack_pending":1000}}"#;
+        let create = "$JS.API.CONSUMER.DURABLE.CREATE.bluesky-posts.unified-processor";
+        processor.send("CONNECT {\"verbose\":false}\r\nSUB inbox unified-processor 1\r\n");
+        processor.send(&format!("PUB {create} {}\r\n{config}\r\n", config.len()));
+        processor
+    }
+
+    fn send(&mut self, text: &str) {
+        std::io::Write::write_all(self.0.get_mut(), text.as_bytes()).unwrap();
+    }
+
+    /// Acknowledges the next message.
+    fn acknowledge(&mut self) {
+        loop {
+            let mut line = Vec::new();
+            std::io::BufRead::read_until(&mut self.0, b'\n', &mut line).unwrap();
+            let line = String::from_utf8_lossy(&line).into_owned();
+            let words: Vec<&str> = line.split_whitespace().collect();
+            match words[..] {
+                ["MSG" | "HMSG", _, "1", reply, ..] => {
+                    return self.send(&format!("PUB {reply} 4\r\n+ACK\r\n"));
+                }
+                ["PING"] => self.send("PONG\r\n"),
+                _ => {}
+            }
+        }
+    }
+}
+
+/// `process` waits for the processor that it replaces, and goes on where that one was.
+#[test]
+fn i2_process_goes_on_where_the_replaced_processor_was() {
+    let (home, store) = (Home::new(), Home::new());
+    let Some(nats) = Nats::start(&store) else { return };
+    let log = ["--log", &nats.url];
+    let run = |arguments: &[&str]| home.run(&[arguments, &log[..]].concat());
+    run(&["streams", "create", "bluesky-posts", "--subject", "bluesky.posts.>"]).ok();
+    let publish = ["streams", "publish", "bluesky.posts.posts", "--lines", log[0], log[1]];
+    home.run_with_input(&publish, &support::posts(&home, 30, 5)).ok();
+    let mut old = OldProcessor::start(&nats.url);
+    for _ in 0..12 {
+        old.acknowledge();
+    }
+    let service = home.process(&log, &[]);
+    assert_eq!(service.get_text("/health").0, 200);
+    assert_eq!(service.get_text("/ready").0, 503);
+    let checked = run(&["check", "--profile", "enriched"]).ok();
+    let line = "is a push consumer of another program, which has settled everything up to 12";
+    assert!(checked.stdout.contains(line), "{}", checked.stdout);
+    drop(old);
+    let details = service.wait_for("/health/detailed", |details| {
+        let (books, consumer) = (&details["books"], &details["components"]["consumer"]);
+        details["status"] == "healthy"
+            && books["in_flight"] == 0
+            && consumer["pending"] == 0
+            && books["received"] != 0
+    });
+    assert_eq!(details["books"]["received"], 18, "{details}");
+    service.signal("TERM");
+    let ended = service.wait();
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    for said in ["still used by a running processor", "CONSUMER_NAME", "taken over, behind 12"] {
+        assert!(ended.stderr.contains(said), "{said}: {}", ended.stderr);
+    }
+    run(&["audit", "--profile", "enriched"]).ok();
+}
