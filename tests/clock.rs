@@ -10,13 +10,11 @@ use std::{
     os::unix::fs::FileExt as _,
     path::Path,
     process::Command,
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{SystemTime, UNIX_EPOCH},
 };
 
-use support::{Home, Running, nats::Nats};
+use support::{Home, Running, nats::Nats, processed, wait_until};
 
-/// How long a test waits for what must happen. Only one that fails takes that long.
-const PATIENCE: Duration = Duration::from_secs(90);
 const DAY: i64 = 24 * 60 * 60;
 
 /// The clock of some processes.
@@ -52,18 +50,6 @@ impl Clock {
     fn set(&self, seconds: i64) {
         let file = std::fs::File::options().write(true).open(&self.file).unwrap();
         file.write_all_at(&seconds.to_ne_bytes(), 0).unwrap();
-    }
-}
-
-fn processed(processor: &Running) -> u64 {
-    processor.get("/health/detailed")["service_stats"]["posts_processed"].as_u64().unwrap()
-}
-
-fn wait_until(holds: impl Fn() -> bool) {
-    let start = Instant::now();
-    while !holds() {
-        assert!(start.elapsed() < PATIENCE);
-        std::thread::yield_now();
     }
 }
 

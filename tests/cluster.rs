@@ -5,25 +5,7 @@
 
 mod support;
 
-use std::time::{Duration, Instant};
-
-use support::{Home, Running, nats::Nats};
-
-/// How long a test waits for what must happen. Only one that fails takes that long.
-const PATIENCE: Duration = Duration::from_secs(90);
-
-/// How many posts came through a processor. It is `None` while it does not answer.
-fn processed(processor: &Running) -> u64 {
-    processor.get("/health/detailed")["service_stats"]["posts_processed"].as_u64().unwrap()
-}
-
-fn wait_until(holds: impl Fn() -> bool) {
-    let start = Instant::now();
-    while !holds() {
-        assert!(start.elapsed() < PATIENCE);
-        std::thread::yield_now();
-    }
-}
+use support::{Home, Running, nats::Nats, processed, wait_until};
 
 /// Three share the work. Two are killed, one is held up for longer than the ack wait: then others
 /// get what it had, and it goes on with it all the same.

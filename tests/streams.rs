@@ -44,17 +44,17 @@ fn records_are_purged_on_confirmation_only_and_it_is_said_what_goes() {
             assert!(refused.stderr.contains(part), "{}", refused.stderr);
         }
         assert_eq!(sequences(run, "s").len(), 10);
-        for (arguments, said, purged, left) in [
-            (&["--before", "3"][..], "2 records", 2, 3..=10),
-            (&["--keep", "5"], "3 records", 3, 6..=10),
-            (&["--subject", "s.y"], "0 records under `s.y`", 0, 6..=10),
-            (&["--subject", "s.*", "--keep", "2"], "3 records under `s.*`", 3, 9..=10),
-            (&[], "2 records", 2, 11..=10),
+        for (arguments, said, purged, first) in [
+            (&["--before", "3"][..], "2 records", 2, 3),
+            (&["--keep", "5"], "3 records", 3, 6),
+            (&["--subject", "s.y"], "0 records under `s.y`", 0, 6),
+            (&["--subject", "s.*", "--keep", "2"], "3 records under `s.*`", 3, 9),
+            (&[], "2 records", 2, 11),
         ] {
             let ran = run(&[&["streams", "purge", "s", "--yes"], arguments].concat()).ok();
             assert!(ran.stderr.contains(said), "{said}: {}", ran.stderr);
             assert_eq!(ran.json()["purged"], purged, "{arguments:?}");
-            assert_eq!(sequences(run, "s"), left.collect::<Vec<u64>>(), "{arguments:?}");
+            assert_eq!(sequences(run, "s"), (first..11).collect::<Vec<_>>(), "{arguments:?}");
         }
         assert_eq!(run(&["streams", "purge", "s", "--keep", "1", "--before", "2"]).code, Some(2));
         let missing = run(&["streams", "purge", "t", "--yes"]);

@@ -11,6 +11,9 @@ use std::{
     process::{Child, ChildStdout, Command, Output, Stdio},
 };
 
+/// How long a test waits for what must happen. Only one that fails takes that long.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(90);
+
 /// The program with a working directory of its own.
 pub struct Home(tempfile::TempDir);
 
@@ -222,6 +225,20 @@ impl Drop for Running {
         // A test that fails leaves nothing running.
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+/// How many posts came through a processor. It is `None` while it does not answer.
+pub fn processed(processor: &Running) -> u64 {
+    processor.get("/health/detailed")["service_stats"]["posts_processed"].as_u64().unwrap()
+}
+
+/// Waits for what must happen.
+pub fn wait_until(holds: impl Fn() -> bool) {
+    let start = std::time::Instant::now();
+    while !holds() {
+        assert!(start.elapsed() < PATIENCE);
+        std::thread::yield_now();
     }
 }
 

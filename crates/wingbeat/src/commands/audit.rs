@@ -6,27 +6,15 @@ use indicatif::{ProgressBar, ProgressStyle};
 use wingbeat_flow::audit::{self, Report};
 use wingbeat_ops::logging;
 
-use super::{open_to_read, print_json, print_line, process};
+use super::{load_pack, open_to_read, print_json, print_line};
 use crate::{
     cli::{Audit, Format, Global},
-    config,
     failure::Failure,
     summary,
 };
 
 pub(crate) async fn run(global: &Global, args: &Audit) -> Result<(), Failure> {
-    let (config, pack) = match args.profile {
-        Some(profile) => {
-            let config = process::load(global, profile, Vec::new())?;
-            let pack = process::pack(&config)?;
-            (config, pack)
-        }
-        None => {
-            let config = config::load(global, args.pack.as_deref(), Vec::new())?.config;
-            let pack = config.pack();
-            (config, pack)
-        }
-    };
+    let (config, pack) = load_pack(global, args.pack.as_deref(), args.profile)?;
     logging::start(config.logging.level, config.logging.format);
     let log = open_to_read(&config).await?;
     let is_terminal = std::io::stderr().is_terminal();

@@ -7,27 +7,16 @@ use wingbeat_log::{Access, Log, LogUrl};
 use wingbeat_ops::logging;
 use wingbeat_source::SourceSpec;
 
-use super::{layout, print_line, process};
+use super::{layout, load_pack, print_line};
 use crate::{
     cli::{Check, Global},
-    config::{self, Config},
+    config::Config,
     failure::Failure,
     table::number,
 };
 
 pub(crate) async fn run(global: &Global, args: &Check) -> Result<(), Failure> {
-    let (config, pack) = match args.profile {
-        Some(profile) => {
-            let config = process::load(global, profile, Vec::new())?;
-            let pack = process::pack(&config)?;
-            (config, pack)
-        }
-        None => {
-            let config = config::load(global, args.pack.as_deref(), Vec::new())?.config;
-            let pack = config.pack();
-            (config, pack)
-        }
-    };
+    let (config, pack) = load_pack(global, args.pack.as_deref(), args.profile)?;
     // Problems of the log are printed below, not logged.
     logging::start(logging::Level::Error, config.logging.format);
     for (name, flow) in &pack.flows {

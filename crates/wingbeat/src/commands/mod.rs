@@ -29,10 +29,30 @@ use wingbeat_source::{
 };
 
 use crate::{
-    cli::SourceArgs,
+    cli::{Global, Profile, SourceArgs},
     config::{Config, Flag, VerifyLevel},
     failure::Failure,
 };
+
+/// The configuration and the pack: of the service `process` with a profile, or of a pack's name.
+pub(crate) fn load_pack(
+    global: &Global,
+    pack: Option<&str>,
+    profile: Option<Profile>,
+) -> Result<(Config, Pack), Failure> {
+    match profile {
+        Some(profile) => {
+            let config = process::load(global, profile, Vec::new())?;
+            let pack = process::pack(&config)?;
+            Ok((config, pack))
+        }
+        None => {
+            let config = crate::config::load(global, pack, Vec::new())?.config;
+            let pack = config.pack();
+            Ok((config, pack))
+        }
+    }
+}
 
 /// Opens the configured log for reading, also while another process writes to it.
 pub(crate) async fn open_to_read(config: &Config) -> Result<Arc<dyn Log>, Failure> {
