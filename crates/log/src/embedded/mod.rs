@@ -14,7 +14,7 @@
 //!   (window.rs).
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     hash::{BuildHasher, RandomState},
     path::{Path, PathBuf},
     sync::{
@@ -74,6 +74,8 @@ pub struct EmbeddedLog {
     problems: Vec<String>,
     /// Streams and consumers are created and changed one at a time.
     admin: tokio::sync::Mutex<()>,
+    /// Streams whose removal has begun and did not come to its end: it does before one is made anew.
+    removing: Mutex<BTreeSet<String>>,
     bucket_suffix: String,
     is_closed: AtomicBool,
 }
@@ -121,6 +123,7 @@ impl EmbeddedLog {
             image: Mutex::new(image),
             problems,
             admin: tokio::sync::Mutex::new(()),
+            removing: Mutex::default(),
             bucket_suffix: String::new(),
             is_closed: AtomicBool::new(false),
         })
@@ -228,8 +231,25 @@ impl EmbeddedLog {
         Ok(())
     }
 
+    fn removing(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.removing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Removes the files of a stream that nobody can open any more.
+    async fn finish_removal(&self, name: &str) -> Result<(), LogError> {
+        self.directory.remove_stream(name)?;
+        let stream = name.to_owned();
+        self.journal()?.commit(vec![Change::StreamRemoved { stream }]).await?;
+        self.removing().remove(name);
+        Ok(())
+    }
+
     async fn create_stream(&self, config: &StreamConfig) -> Result<Arc<Handle>, LogError> {
         let journal = self.journal()?;
+        let was_cut_off = self.removing().contains(&config.name);
+        if was_cut_off {
+            self.finish_removal(&config.name).await?;
+        }
         let salt = random_salt();
         let change = Change::Stream { config: config.clone(), salt };
         journal.commit(vec![change.clone()]).await?;
@@ -450,8 +470,8 @@ impl Log for EmbeddedLog {
         let journal = self.journal()?;
         let _admin = self.admin.lock().await;
         let handle = self.handle(name)?;
-        let stream = name.to_owned();
-        journal.commit(vec![Change::Removing { stream: stream.clone() }]).await?;
+        self.removing().insert(name.to_owned());
+        journal.commit(vec![Change::Removing { stream: name.to_owned() }]).await?;
         crashpoint::hit(crashpoint::name::STREAM_REMOVING);
         self.streams.write().unwrap_or_else(PoisonError::into_inner).remove(name);
         self.consumers
@@ -463,8 +483,7 @@ impl Log for EmbeddedLog {
             handle.stream.remove(unknown);
         }
         handle.close().await?;
-        self.directory.remove_stream(name)?;
-        journal.commit(vec![Change::StreamRemoved { stream }]).await
+        self.finish_removal(name).await
     }
 
     async fn bucket(&self, name: &str) -> Result<Arc<dyn Bucket>, LogError> {

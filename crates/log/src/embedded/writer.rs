@@ -151,6 +151,10 @@ impl Writer {
     }
 
     pub(super) fn mark(&mut self) -> Result<(), LogError> {
+        // Of a stream that was removed nothing is noted: another one may have its name.
+        if self.stream.check_there().is_err() {
+            return Ok(());
+        }
         let (first, last) = {
             let state = self.stream.state();
             (state.first, state.last)
