@@ -47,6 +47,11 @@ test-pds: tools ui/dist/index.html ## Tests against a real PDS; to install it ta
 	tests/support/install-pds.sh
 	WINGBEAT_PDS="$(CURDIR)/target/tools/pds" cargo test --locked -p wingbeat --test pds -- --nocapture
 
+.PHONY: test-chaos
+test-chaos: tools nats ui/dist/index.html ## Five minutes of killed and held-up servers and services
+	WINGBEAT_CHAOS_SECONDS=$${WINGBEAT_CHAOS_SECONDS:-300} WINGBEAT_CHAOS_RATE=$${WINGBEAT_CHAOS_RATE:-2000} \
+		cargo test --locked --release -p wingbeat --test chaos -- --nocapture
+
 .PHONY: lint
 lint: ui/dist/index.html ## Formatting and lints of the Rust code
 	cargo fmt --all --check

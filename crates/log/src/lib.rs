@@ -22,5 +22,5 @@ pub use contract::{
 pub use embedded::EmbeddedLog;
 pub use error::{Hint, LogError};
 pub use nats::{Existing, NatsLog, NatsUrl};
-pub use patience::patiently;
+pub use patience::{patiently, read_patiently};
 pub use url::{Access, LogUrl};

@@ -8,7 +8,6 @@
 //! | publish.rs | records with their acknowledgements |
 //! | pull.rs, reader.rs | deliveries |
 //! | filters.rs | what the server does not filter |
-//! | settled.rs | what a crashed server may deliver again |
 //! | missed.rs | what expired before a consumer came to it |
 //! | message.rs | records as messages |
 //!
@@ -43,7 +42,6 @@ mod missed;
 mod publish;
 mod pull;
 mod reader;
-mod settled;
 mod stream;
 mod tls;
 mod url;
@@ -197,6 +195,11 @@ impl NatsLog {
         answer: &ConsumerAnswer,
     ) -> Result<ConsumerInfo, LogError> {
         let mut info = consumer::info(stream, answer);
+        if info.pending == 0 {
+            let filters = Filters::new(&info.config.filters, true);
+            let behind = self.connection.has_since(stream, &filters, info.delivered + 1);
+            info.pending = u64::from(behind.await?);
+        }
         info.missed = missed::read(&self.connection, stream, &answer.name).await?;
         Ok(info)
     }

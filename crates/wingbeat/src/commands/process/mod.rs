@@ -7,7 +7,7 @@ use std::{
 
 use tokio_util::sync::CancellationToken;
 use wingbeat_flow::{Flow, Pack, Pipeline, Pool, SubjectTemplate};
-use wingbeat_log::{Consumer, Log};
+use wingbeat_log::{Consumer, Log, patiently};
 use wingbeat_ops::{logging, shutdown};
 use wingbeat_record::SubjectFilter;
 use wingbeat_web::{ServiceReport, ServiceServer};
@@ -200,7 +200,7 @@ async fn run_on(
 
 async fn wait_until_idle(consumer: &dyn Consumer) -> Result<(), Failure> {
     loop {
-        let info = consumer.info().await?;
+        let info = patiently(|| consumer.info()).await?;
         if info.pending == 0 && info.unsettled.is_empty() {
             return Ok(());
         }
