@@ -308,7 +308,7 @@ mod tests {
         let open = async |directory: &tempfile::TempDir| {
             let log: Arc<dyn Log> = Arc::new(EmbeddedLog::open(directory.path()).unwrap());
             for name in ["books", "in"] {
-                let subjects = vec![SubjectFilter::new(&format!("{name}.>")).unwrap()];
+                let subjects = vec![SubjectFilter::new(format!("{name}.>")).unwrap()];
                 log.ensure_stream(&StreamConfig::new(name, subjects)).await.unwrap();
             }
             for _ in 0..3 {
