@@ -3,6 +3,9 @@
 #![allow(dead_code, unreachable_pub, reason = "each test file uses a part")]
 #![allow(clippy::panic, clippy::print_stderr, reason = "tests")]
 
+pub mod nats;
+pub mod nats_py;
+
 use std::{
     io::{BufReader, Read as _, Write as _},
     path::{Path, PathBuf},
