@@ -112,9 +112,14 @@ pub(crate) fn pack(config: &Config) -> Result<Pack, Failure> {
         filter("input_subject", format!("{}.>", names.input_subject))?
     };
     let output = filter("output_subject", format!("{}.>", names.output_subject))?;
+    let template = |name: &str, text: &str| {
+        let wrong = |error| Failure::Config(format!("`processor.{name}`: {error}"));
+        SubjectTemplate::new(text).map_err(wrong)
+    };
     let to = format!("{}.{}", names.output_subject, names.output_tokens);
-    let to = SubjectTemplate::new(&to)
-        .map_err(|error| Failure::Config(format!("`processor.output_tokens`: {error}")))?;
+    let to = template("output_tokens", &to)?;
+    // Whoever brings posts in writes them there; the audit compares with it.
+    pack.ingest.to = template("input_subject", &format!("{}.posts", names.input_subject))?;
     let written = pack.stream_of("to", flow.to.filter())?;
     let read = std::mem::replace(&mut flow.from, names.input_stream.clone());
     for (old, new, subject) in
