@@ -1,11 +1,9 @@
 //! A program that uses the client alone.
 
-use std::time::{Duration, Instant};
-
 use async_nats::jetstream::{self, consumer::PullConsumer};
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
 
-use super::{RECORDS, WINDOW, id, payload};
+use super::{Cost, RECORDS, WINDOW, Watch, id, payload};
 use crate::Outcome;
 
 fn headers(n: usize) -> async_nats::HeaderMap {
@@ -15,9 +13,9 @@ fn headers(n: usize) -> async_nats::HeaderMap {
 }
 
 /// Publishes records, with acknowledgements.
-pub(super) async fn publish(jetstream: &jetstream::Context, round: usize) -> Outcome<Duration> {
+pub(super) async fn publish(jetstream: &jetstream::Context, round: usize) -> Outcome<Cost> {
     let (subject, payload) = (format!("bare.{round}.x"), payload());
-    let start = Instant::now();
+    let watch = Watch::start()?;
     let mut waiting = FuturesUnordered::new();
     for n in 0..RECORDS {
         let ack =
@@ -30,11 +28,11 @@ pub(super) async fn publish(jetstream: &jetstream::Context, round: usize) -> Out
     while let Some(ack) = waiting.next().await {
         ack?;
     }
-    Ok(start.elapsed())
+    watch.stop(RECORDS)
 }
 
 /// Takes records from one stream to another: fetches, publishes, acknowledges.
-pub(super) async fn carry(jetstream: &jetstream::Context, round: usize) -> Outcome<Duration> {
+pub(super) async fn carry(jetstream: &jetstream::Context, round: usize) -> Outcome<Cost> {
     let stream = jetstream.get_stream(format!("bare-{round}")).await?;
     let config = jetstream::consumer::pull::Config {
         durable_name: Some("c".to_owned()),
@@ -43,7 +41,7 @@ pub(super) async fn carry(jetstream: &jetstream::Context, round: usize) -> Outco
     };
     let consumer: PullConsumer = stream.create_consumer(config).await?;
     let subject = format!("bare-out.{round}.x");
-    let start = Instant::now();
+    let watch = Watch::start()?;
     let mut done = 0;
     while done < RECORDS {
         let mut batch = consumer.fetch().max_messages(WINDOW).messages().await?;
@@ -68,5 +66,5 @@ pub(super) async fn carry(jetstream: &jetstream::Context, round: usize) -> Outco
         }
         done += messages.len();
     }
-    Ok(start.elapsed())
+    watch.stop(RECORDS)
 }

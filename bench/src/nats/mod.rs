@@ -14,7 +14,7 @@ use bytes::Bytes;
 use wingbeat_log::{Access, Log, LogUrl, StreamConfig};
 use wingbeat_record::SubjectFilter;
 
-use crate::Outcome;
+use crate::{Outcome, clock};
 
 mod bare;
 mod ours;
@@ -64,13 +64,55 @@ pub(crate) fn run(binary: Option<&str>) -> Outcome<()> {
     runtime.block_on(measure(port))
 }
 
-/// Records per second, the best of all rounds.
+/// What a record costs.
+#[derive(Debug, Clone, Copy)]
+struct Cost {
+    /// Records per second, by the clock.
+    rate: f64,
+    /// Microseconds of the processor's time in this process (or Python's) for one.
+    work_us: f64,
+}
+
+impl Default for Cost {
+    fn default() -> Self {
+        Self { rate: 0.0, work_us: f64::INFINITY }
+    }
+}
+
+impl Cost {
+    /// Keeps the better figures: others work on the same machine.
+    fn improve(&mut self, other: Self) {
+        self.rate = self.rate.max(other.rate);
+        self.work_us = self.work_us.min(other.work_us);
+    }
+}
+
+/// Measures what records cost.
+struct Watch {
+    started: Instant,
+    work: Duration,
+}
+
+impl Watch {
+    fn start() -> Outcome<Self> {
+        Ok(Self { work: clock::process_time()?, started: Instant::now() })
+    }
+
+    fn stop(self, records: usize) -> Outcome<Cost> {
+        let (seconds, work) = (self.started.elapsed().as_secs_f64(), clock::process_time()?);
+        let records = records as f64;
+        let work_us = work.saturating_sub(self.work).as_secs_f64() * 1e6 / records;
+        Ok(Cost { rate: records / seconds, work_us })
+    }
+}
+
+/// The best of all rounds.
 #[derive(Default)]
-struct Rates {
-    publish: [f64; 2],
-    carry: [f64; 2],
-    flow: f64,
-    python: f64,
+struct Costs {
+    publish: [Cost; 2],
+    carry: [Cost; 2],
+    flow: Cost,
+    python: Cost,
 }
 
 async fn measure(port: u16) -> Outcome<()> {
@@ -81,29 +123,35 @@ async fn measure(port: u16) -> Outcome<()> {
     let log = url.open(Access::Write).await?;
     let client = async_nats::connect(format!("127.0.0.1:{port}")).await?;
     let jetstream = jetstream::new(client);
-    let mut best = Rates::default();
+    let mut best = Costs::default();
     for round in 0..ROUNDS {
         play(&log, &jetstream, port, round, &mut best).await?;
     }
-    let Rates { publish, carry, flow, python } = best;
-    println!("| records/s | client alone | wingbeat | ratio |\n|---|---|---|---|");
-    for (name, [bare, ours]) in [
-        ("publish, acknowledged", publish),
-        ("fetch, publish, acknowledge: the log's calls, with a look at each record", carry),
-        ("the same: a flow, with its stage, ledger and books", [carry[0], flow]),
+    let Costs { publish, carry, flow, python } = best;
+    println!(
+        "| | of | records/s | us of work a record | wingbeat: records/s | us | ratio of rates | of work |"
+    );
+    println!("|---|---|---|---|---|---|---|---|");
+    for (name, peer, [theirs, ours]) in [
+        ("publish", "client alone", publish),
+        ("carry over, by the log's calls", "client alone", carry),
+        ("carry over, by a flow", "client alone", [carry[0], flow]),
+        ("carry over, by a flow", "nats-py 2.16.0", [python, flow]),
     ] {
-        println!("| {name} | {bare:.0} | {ours:.0} | {:.2} |", ours / bare);
+        if theirs.rate > 0.0 {
+            println!(
+                "| {name} | {peer} | {:.0} | {:.1} | {:.0} | {:.1} | {:.2} | {:.2} |",
+                theirs.rate,
+                theirs.work_us,
+                ours.rate,
+                ours.work_us,
+                ours.rate / theirs.rate,
+                theirs.work_us / ours.work_us
+            );
+        }
     }
-    if python > 0.0 {
-        println!("| | nats-py 2.16.0 | | |");
-        println!(
-            "| the flow, beside the replaced processor's way | {python:.0} | {flow:.0} | {:.1} |",
-            flow / python
-        );
-    } else {
-        println!(
-            "\nThe Python program is missing: `make nats-py`, or name a Python that has nats-py in NATS_PY."
-        );
+    if python.rate == 0.0 {
+        println!("\nnats-py is missing: `make nats-py`, or name a Python that has it in NATS_PY.");
     }
     Ok(())
 }
@@ -113,23 +161,20 @@ async fn play(
     jetstream: &jetstream::Context,
     port: u16,
     round: usize,
-    best: &mut Rates,
+    best: &mut Costs,
 ) -> Outcome<()> {
     const NAMES: [&str; 6] = ["bare", "ours", "bare-out", "ours-out", "python", "python-out"];
     for name in NAMES {
         let subjects = vec![SubjectFilter::new(format!("{name}.{round}.>"))?];
         log.ensure_stream(&StreamConfig::new(format!("{name}-{round}"), subjects)).await?;
     }
-    let note = |best: &mut f64, elapsed: Duration| {
-        *best = best.max(RECORDS as f64 / elapsed.as_secs_f64());
-    };
-    note(&mut best.publish[0], bare::publish(jetstream, round).await?);
-    note(&mut best.publish[1], ours::publish(&**log, &format!("ours.{round}.x"), RECORDS).await?);
-    note(&mut best.carry[0], bare::carry(jetstream, round).await?);
-    note(&mut best.carry[1], ours::carry(&**log, round).await?);
-    note(&mut best.flow, ours::flow(log, round).await?);
+    best.publish[0].improve(bare::publish(jetstream, round).await?);
+    best.publish[1].improve(ours::publish(&**log, &format!("ours.{round}.x"), RECORDS).await?);
+    best.carry[0].improve(bare::carry(jetstream, round).await?);
+    best.carry[1].improve(ours::carry(&**log, round).await?);
+    best.flow.improve(ours::flow(log, round).await?);
     ours::publish(&**log, &format!("python.{round}.x"), PYTHON_RECORDS).await?;
-    best.python = best.python.max(python(port, round)?);
+    best.python.improve(python(port, round)?);
     for name in NAMES.into_iter().chain(["flow"]) {
         jetstream.delete_stream(format!("{name}-{round}")).await?;
     }
@@ -137,15 +182,14 @@ async fn play(
     Ok(())
 }
 
-/// The records per second of `bench/python/processor.py`; 0 where it can't be run.
-fn python(port: u16, round: usize) -> Outcome<f64> {
+/// `bench/python/processor.py`; nothing where it can't be run.
+fn python(port: u16, round: usize) -> Outcome<Cost> {
     let python = std::env::var("NATS_PY").unwrap_or_else(|_| PYTHON.to_owned());
     if !Path::new(&python).exists() {
-        return Ok(0.0);
+        return Ok(Cost::default());
     }
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/python/processor.py");
     let ran = Command::new(python)
-        .arg(script)
+        .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/python/processor.py"))
         .arg(format!("nats://127.0.0.1:{port}"))
         .args([&format!("python-{round}"), &format!("python.{round}.x")])
         .arg(format!("python-out.{round}"))
@@ -153,7 +197,8 @@ fn python(port: u16, round: usize) -> Outcome<f64> {
         .stderr(Stdio::inherit())
         .output()?;
     let figures: serde_json::Value = serde_json::from_slice(&ran.stdout)?;
-    Ok(figures["records_per_second"].as_f64().unwrap_or(0.0))
+    let figure = |name: &str| figures[name].as_f64().ok_or("the Python program says no figures");
+    Ok(Cost { rate: figure("records_per_second")?, work_us: figure("work_us")? })
 }
 
 fn payload() -> Bytes {

@@ -1,9 +1,6 @@
 //! The log on NATS, and a flow on it.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
 
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
@@ -12,16 +9,16 @@ use wingbeat_log::{ConsumerConfig, Log, Settle, StreamConfig};
 use wingbeat_record::{Document, MessageId, Record, Subject, SubjectFilter};
 use wingbeat_stage::Settings;
 
-use super::{RECORDS, WINDOW, id, payload};
+use super::{Cost, RECORDS, WINDOW, Watch, id, payload};
 use crate::Outcome;
 
 /// The flow's batches; four are under way, so that as many records are as everywhere else.
 const FLOW_BATCH: usize = WINDOW / 4;
 
 /// Publishes records, with acknowledgements.
-pub(super) async fn publish(log: &dyn Log, subject: &str, count: usize) -> Outcome<Duration> {
+pub(super) async fn publish(log: &dyn Log, subject: &str, count: usize) -> Outcome<Cost> {
     let (subject, payload) = (Subject::new(subject)?, payload());
-    let start = Instant::now();
+    let watch = Watch::start()?;
     for from in (0..count).step_by(WINDOW * 4) {
         let record =
             |n| Record::new(subject.clone(), payload.clone()).with_id(MessageId::new(id(n)));
@@ -30,15 +27,15 @@ pub(super) async fn publish(log: &dyn Log, subject: &str, count: usize) -> Outco
             answer?;
         }
     }
-    Ok(start.elapsed())
+    watch.stop(count)
 }
 
 /// Takes records from one stream to another by the log's calls, with a look at each.
-pub(super) async fn carry(log: &dyn Log, round: usize) -> Outcome<Duration> {
+pub(super) async fn carry(log: &dyn Log, round: usize) -> Outcome<Cost> {
     let config = ConsumerConfig { ack_pending_max: 10_000, ..ConsumerConfig::new("c") };
     let consumer = log.consumer(&format!("ours-{round}"), &config).await?;
     let subject = Subject::new(format!("ours-out.{round}.x"))?;
-    let start = Instant::now();
+    let watch = Watch::start()?;
     let mut done = 0;
     while done < RECORDS {
         let deliveries = consumer.fetch(WINDOW, Duration::from_secs(5)).await?;
@@ -55,12 +52,12 @@ pub(super) async fn carry(log: &dyn Log, round: usize) -> Outcome<Duration> {
         consumer.settle(&settled).await?;
         done += settled.len();
     }
-    Ok(start.elapsed())
+    watch.stop(RECORDS)
 }
 
 /// The same by a flow, with all that belongs to one: threads for its stage, ledger, books,
 /// checkpoints. The stage looks for a post in each record.
-pub(super) async fn flow(log: &Arc<dyn Log>, round: usize) -> Outcome<Duration> {
+pub(super) async fn flow(log: &Arc<dyn Log>, round: usize) -> Outcome<Cost> {
     let name = format!("flow-{round}");
     let ledger = format!("{name}-books");
     for (stream, subjects) in [(&ledger, format!("books.{name}")), (&name, format!("{name}.>"))] {
@@ -76,13 +73,13 @@ pub(super) async fn flow(log: &Arc<dyn Log>, round: usize) -> Outcome<Duration> 
     let pool = Pool::start(std::thread::available_parallelism()?.get())?;
     let flow = Flow::open(&name, &spec, &ledger, Arc::clone(log), pipeline, pool).await?;
     let (books, stop) = (flow.books(), CancellationToken::new());
-    let start = Instant::now();
+    let watch = Watch::start()?;
     let running = tokio::spawn(flow.run(stop.clone()));
     while books.counts().emitted < RECORDS as u64 {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    let elapsed = start.elapsed();
+    let cost = watch.stop(RECORDS);
     stop.cancel();
     running.await??;
-    Ok(elapsed)
+    cost
 }
