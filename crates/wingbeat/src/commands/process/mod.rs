@@ -20,9 +20,11 @@ use crate::{
     summary,
 };
 
+pub(crate) mod answer;
 mod meter;
 mod report;
 
+use answer::AnswerDesk;
 use report::Report;
 
 /// How often it is looked how much is waiting.
@@ -158,6 +160,7 @@ async fn run_on(
     let ledger = pack.stream_of("ledger", spec.ledger.filter())?;
     let report = Arc::new(Report::new(config));
     let pipeline = Pipeline::new(&spec.stages, &pack.stages)?.metered(report.meter());
+    let answers = AnswerDesk::open(config, &pool)?;
     let flow = Flow::open(name, spec, &ledger, Arc::clone(log), pipeline, pool).await?;
     report.begin(flow.books());
     let (books, consumer) = (flow.books(), flow.consumer());
@@ -184,6 +187,7 @@ async fn run_on(
         Some(ended) => Some(ended),
         None => tokio::time::timeout(STOP_WAIT, running).await.ok(),
     };
+    answers.close().await;
     timer.abort();
     statistics.abort();
     watching.abort();
