@@ -77,6 +77,21 @@ fn processor(home: &Home, nats: &Nats) -> Running {
     home.process(&["--log", &nats.url], &[])
 }
 
+/// Asks all at once, as another program would.
+fn ask_all(nats: &Nats, requests: &[Value]) -> Vec<Value> {
+    let (asker, sent) = asker(nats, requests);
+    assert_eq!(sent, requests.len());
+    asker.end()
+}
+
+/// The same, as soon as everything is sent.
+fn asker(nats: &Nats, requests: &[Value]) -> (Python, usize) {
+    let mut asker = Python::start("asker", &[&nats.url]);
+    asker.feed(&requests.iter().map(|request| format!("{request}\n")).collect::<String>());
+    let sent = asker.next()["sent"].as_u64().unwrap();
+    (asker, usize::try_from(sent).unwrap())
+}
+
 /// How many processors there are to be asked.
 fn found(home: &Home, nats: &Nats) -> usize {
     let ping = ["streams", "request", "$SRV.PING.sentiment", "", "--all", "--timeout", "300ms"];
@@ -142,6 +157,26 @@ fn a_processor_that_is_told_not_to_answer_does_not() {
     drop(silent);
 }
 
+/// It is held up until more requests have come than it lets wait: some are refused, the others are
+/// answered.
+#[test]
+fn i4_requests_beyond_what_it_lets_wait_are_refused_and_none_is_lost() {
+    let (home, store) = (Home::new(), Home::new());
+    let Some(nats) = Nats::start(&store) else { return };
+    let service = processor(&home, &nats);
+    wait_until(|| found(&home, &nats) == 1);
+    let request = json!({"subject": "sentiment.analyze", "text": "word and another ".repeat(100)});
+    service.signal("STOP");
+    let (asker, sent) = asker(&nats, &vec![request; 900]);
+    service.signal("CONT");
+    let answers = asker.end();
+    assert_eq!((sent, answers.len()), (900, 900));
+    let (refused, answered): (Vec<&Value>, Vec<&Value>) =
+        answers.iter().partition(|answer| answer["headers"]["Nats-Service-Error-Code"] == "503");
+    assert!(answered.iter().all(|answer| !answer["payload"].is_null()));
+    assert!(!refused.is_empty() && answered.len() >= 512, "{} answered", answered.len());
+}
+
 /// Any bytes are answered or refused, more at once than it lets wait, and the flow goes on.
 #[test]
 fn i6_any_request_is_answered_or_refused() {
@@ -163,15 +198,13 @@ fn i6_any_request_is_answered_or_refused() {
         (long.as_bytes(), Some("413")),
         ("\u{0}\r\n🦋\u{202e}".as_bytes(), None),
     ];
-    let mut input = String::new();
-    for (request, _) in cases.iter().cycle().take(1000) {
-        let line = json!({"subject": "sentiment.analyze", "base64": BASE64.encode(request)});
-        input.push_str(&format!("{line}\n"));
-    }
-    let answers = Python::start("asker", &[&nats.url]).end(&input);
+    let cycle = || cases.iter().cycle().take(1000);
+    let request = |bytes| json!({"subject": "sentiment.analyze", "base64": BASE64.encode(bytes)});
+    let requests: Vec<Value> = cycle().map(|(bytes, _)| request(bytes)).collect();
+    let answers = ask_all(&nats, &requests);
     assert_eq!(answers.len(), 1000);
     let mut answered = 0;
-    for (answer, (_, refused)) in answers.iter().zip(cases.iter().cycle()) {
+    for (answer, (_, refused)) in answers.iter().zip(cycle()) {
         let code = answer["headers"]["Nats-Service-Error-Code"].as_str();
         if code == Some("503") {
             continue;
@@ -183,20 +216,14 @@ fn i6_any_request_is_answered_or_refused() {
     assert!(answered >= 10, "{answered}");
     let negative = &answers[1]["payload"]["sentiment"];
     assert_eq!(negative["sentiment"], "negative", "{}", answers[1]);
-    let discovery: String = ["PING", "INFO", "STATS"]
-        .map(|verb| {
-            json!({"subject": format!("$SRV.{verb}.sentiment"), "text": ""}).to_string() + "\n"
-        })
-        .concat();
-    let found = Python::start("asker", &[&nats.url]).end(&discovery);
-    let types: Vec<&Value> = found.iter().map(|answer| &answer["payload"]["type"]).collect();
-    assert_eq!(
-        types,
-        ["ping", "info", "stats"]
-            .map(|verb| format!("io.nats.micro.v1.{verb}_response"))
-            .iter()
-            .collect::<Vec<_>>()
-    );
+    let verbs = ["PING", "INFO", "STATS"];
+    let discovery =
+        verbs.map(|verb| json!({"subject": format!("$SRV.{verb}.sentiment"), "text": ""}));
+    let found = ask_all(&nats, &discovery);
+    for (answer, verb) in found.iter().zip(verbs) {
+        let kind = format!("io.nats.micro.v1.{}_response", verb.to_lowercase());
+        assert_eq!(answer["payload"]["type"], kind);
+    }
     assert_eq!(found[1]["payload"]["endpoints"][0]["subject"], "sentiment.analyze");
     assert_eq!(service.get("/ready")["ready"], true);
     service.signal("TERM");

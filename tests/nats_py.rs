@@ -61,7 +61,7 @@ fn the_old_processor_reads_what_ingest_writes() {
         assert_eq!(post["headers"]["Nats-Msg-Id"], id);
         assert!(payload["text"].is_string() && payload["created_at"].is_string(), "{payload}");
     }
-    assert_eq!(processor.end(""), Vec::<Value>::new());
+    assert_eq!(processor.end(), Vec::<Value>::new());
 }
 
 #[test]
@@ -123,7 +123,7 @@ fn the_old_dashboard_reads_what_process_writes() {
         let filter = post["filter"].as_str().unwrap().to_owned();
         seen.push((filter, post["sequence"].as_u64().unwrap()));
     }
-    assert_eq!(dashboard.end(""), Vec::<Value>::new());
+    assert_eq!(dashboard.end(), Vec::<Value>::new());
     seen.sort();
     expected.sort();
     assert_eq!(seen, expected);
@@ -181,9 +181,10 @@ fn what_the_old_ingest_writes_is_processed() {
     let (home, store) = (Home::new(), Home::new());
     let Some(nats) = Nats::start(&store) else { return };
     for _ in 0..2 {
-        let writer =
+        let mut writer =
             Python::start("writer", &[&nats.url, "ingest", "bluesky-posts", "bluesky.posts"]);
-        assert_eq!(writer.end(TEXTS).len(), 3);
+        writer.feed(TEXTS);
+        assert_eq!(writer.end().len(), 3);
     }
     let flow = process(&home, &nats.url, &[]);
     assert_eq!((&flow["received"], &flow["emitted"]), (&json!(6), &json!(3)), "{flow}");
@@ -208,9 +209,10 @@ fn what_the_old_ingest_writes_is_processed() {
 fn what_the_old_mock_writes_is_processed() {
     let (home, store) = (Home::new(), Home::new());
     let Some(nats) = Nats::start(&store) else { return };
-    let writer =
+    let mut writer =
         Python::start("writer", &[&nats.url, "mock", "bluesky-posts-dev", "bluesky.posts.dev"]);
-    assert_eq!(writer.end(TEXTS).len(), 3);
+    writer.feed(TEXTS);
+    assert_eq!(writer.end().len(), 3);
     let names = [
         ("INPUT_STREAM", "bluesky-posts-dev"),
         ("INPUT_SUBJECT", "bluesky.posts.dev"),

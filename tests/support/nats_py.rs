@@ -50,12 +50,16 @@ impl Python {
         serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: it said {line:?}"))
     }
 
-    /// Gives it its input, lets it end, and returns the rest of its reports.
-    #[track_caller]
-    pub fn end(mut self, input: &str) -> Vec<Value> {
+    /// Gives it its input, whole.
+    pub fn feed(&mut self, input: &str) {
         let mut stdin = self.child.stdin.take().unwrap();
         stdin.write_all(input.as_bytes()).unwrap();
-        drop(stdin);
+    }
+
+    /// Lets it end, and returns the rest of its reports.
+    #[track_caller]
+    pub fn end(mut self) -> Vec<Value> {
+        drop(self.child.stdin.take());
         let mut rest = String::new();
         self.stdout.read_to_string(&mut rest).unwrap();
         assert!(self.child.wait().unwrap().success());
