@@ -13,6 +13,7 @@ use async_nats::{
 };
 use bytes::Bytes;
 use futures_util::StreamExt as _;
+use serde_json::json;
 use tokio::time::Instant;
 use wingbeat_record::{Headers, Subject};
 
@@ -26,6 +27,9 @@ use crate::LogError;
 /// Requests that wait in the client until they are taken: with the server's largest payload of
 /// 1 MB by default, 1 GB in the worst case, for the moment until they are refused.
 const WAITING_MAX: usize = 1024;
+/// A server says what it does not allow before it answers what comes behind it; the client passes
+/// both on in ways of their own.
+const DENIAL_WAIT: Duration = Duration::from_millis(100);
 /// The longest text of a refusal, in bytes.
 const MESSAGE_BYTES_MAX: usize = 256;
 
@@ -154,21 +158,23 @@ impl NatsRequests {
     }
 
     /// Announces a service. Lost connections are made again, and it is announced again with them.
+    /// Where this user may not answer there, that is an error; where it may only not be found, it
+    /// answers all the same.
     pub async fn serve(&self, spec: &ServiceSpec) -> Result<NatsService, LogError> {
-        let failed = |error: &async_nats::Error| {
-            LogError::unavailable(
-                format!("can't announce service `{}`", spec.name),
-                chain(error.as_ref()),
-            )
-        };
+        let what = format!("can't announce service `{}`", spec.name);
+        let failed = |error: async_nats::Error| LogError::unavailable(&what, chain(error.as_ref()));
+        let mut violations = self.connection.violations();
         let builder = self.connection.client().service_builder().description(spec.description);
-        let service = builder.start(spec.name, spec.version).await;
-        let service = service.map_err(|error| failed(&error))?;
+        let service = builder.start(spec.name, spec.version).await.map_err(failed)?;
         let endpoint = service.endpoint_builder().name(spec.endpoint).add(&spec.subject).await;
-        let endpoint = endpoint.map_err(|error| failed(&error))?;
-        // Now the server knows of it.
-        let flushed = self.connection.client().flush().await;
-        flushed.map_err(|error| failed(&error.into()))?;
+        let endpoint = endpoint.map_err(failed)?;
+        // When this is answered the server has looked at what was sent before it.
+        let known = self.connection.ask::<serde_json::Value>(&what, "INFO", &json!({})).await?;
+        known.map_err(|error| error.into_log_error(&what))?;
+        let denied = violations.of(|violated| violated == spec.subject.as_str());
+        if let Ok(message) = tokio::time::timeout(DENIAL_WAIT, denied).await {
+            return Err(LogError::Denied { what, message: message.to_string() });
+        }
         Ok(NatsService { endpoint, service: Some(service) })
     }
 
@@ -228,7 +234,7 @@ impl NatsService {
 
 impl fmt::Debug for NatsService {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("NatsService").field("service", &self.service).finish_non_exhaustive()
+        f.debug_struct("NatsService").finish_non_exhaustive()
     }
 }
 

@@ -145,6 +145,31 @@ async fn a_service_is_there_again_after_the_server() {
     assert!(running.now_or_never().is_none());
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_service_that_may_not_listen_is_told_so() {
+    let permissions = |denied: &str| {
+        let denied = format!("{{ subscribe: {{ deny: [{denied:?}] }} }}");
+        format!("authorization {{ users: [{{ user: a, password: b, permissions: {denied} }}] }}")
+    };
+    let Some(mut server) = Server::start(Version::Current, &permissions("upper.>")).await else {
+        return;
+    };
+    server.login = "a:b@".to_owned();
+    let error = connect(&server).await.serve(&spec()).await.unwrap_err();
+    assert!(matches!(error, LogError::Denied { .. }), "{error}");
+    assert!(error.to_string().contains("upper.make"), "{error}");
+    // One that can't be found answers.
+    let Some(mut server) = Server::start(Version::Current, &permissions("$SRV.>")).await else {
+        return;
+    };
+    server.login = "a:b@".to_owned();
+    let requests = connect(&server).await;
+    let running = run(requests.serve(&spec()).await.unwrap());
+    let answer = requests.ask(&spec().subject, "loud".into(), WAIT).await.unwrap();
+    assert_eq!(answer.payload, "LOUD");
+    running.abort();
+}
+
 /// Whoever writes the protocol by hand can name any place for the answer.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn i6_a_request_with_no_or_a_senseless_place_for_its_answer_does_no_harm() {
