@@ -34,7 +34,7 @@ ui/node_modules/.package-lock.json: ui/package-lock.json
 	@touch $@
 
 .PHONY: test
-test: tools chromium nats ui/dist/index.html lint ## Checks and tests everything
+test: tools chromium nats nats-py ui/dist/index.html lint ## Checks and tests everything
 	cd ui && npm run --silent check && npm test --silent
 	@if cargo nextest --version >/dev/null 2>&1; then \
 		cargo nextest run --workspace --locked --no-fail-fast; \
@@ -84,3 +84,7 @@ chromium:
 .PHONY: nats
 nats:
 	@tests/support/install-nats.sh
+
+.PHONY: nats-py
+nats-py:
+	@tests/support/install-nats-py.sh

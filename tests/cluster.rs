@@ -5,24 +5,14 @@
 
 mod support;
 
-use std::time::{Duration, Instant};
-
-use support::{Home, Running, nats::Nats};
-
-/// How long a test waits for what must happen. Only one that fails takes that long.
-const PATIENCE: Duration = Duration::from_secs(90);
+use support::{
+    Home, Running,
+    nats::{Nats, wait_until},
+};
 
 /// How many posts came through a processor. It is `None` while it does not answer.
 fn processed(processor: &Running) -> u64 {
     processor.get("/health/detailed")["service_stats"]["posts_processed"].as_u64().unwrap()
-}
-
-fn wait_until(holds: impl Fn() -> bool) {
-    let start = Instant::now();
-    while !holds() {
-        assert!(start.elapsed() < PATIENCE);
-        std::thread::yield_now();
-    }
 }
 
 /// Three share the work. Two are killed, one is held up for longer than the ack wait: then others
@@ -31,11 +21,10 @@ fn wait_until(holds: impl Fn() -> bool) {
 fn i1_i2_i3_processors_that_die_or_hang_leave_every_post_with_one_outcome() {
     let home = Home::new();
     let Some(nats) = Nats::start() else { return };
-    let url = nats.url();
-    let log = ["--log", &url];
+    let log = ["--log", &nats.url];
     let start = || home.process(&log, &[("ACK_WAIT_SECONDS", "2")]);
     let [first, mut second, mut third] = [start(), start(), start()];
-    let web = Running::start(home.command(&["web", "--port", "0", "--log", &url]));
+    let web = Running::start(home.command(&["web", "--port", "0", "--log", &nats.url]));
     let source = ["--source", "simulator:seed=9,count=6000,deletes=0", "--rate", "1500"];
     let ingest = home.ingest(&[&log[..], &source[..]].concat(), &[]);
     wait_until(|| processed(&second) > 200);

@@ -4,6 +4,7 @@
 #![allow(clippy::panic, clippy::print_stderr, reason = "tests")]
 
 pub mod nats;
+pub mod nats_py;
 pub mod network;
 
 use std::{

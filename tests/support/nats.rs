@@ -10,8 +10,8 @@ use std::{
 
 use super::Home;
 
-/// How long a server may take until it listens.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// How long a test waits for what must happen. Only one that fails takes that long.
+pub const PATIENCE: Duration = Duration::from_secs(90);
 
 /// A NATS server. It is killed when this goes.
 pub struct Nats {
@@ -19,6 +19,8 @@ pub struct Nats {
     command: Vec<String>,
     _home: Home,
     port: u32,
+    /// `nats://HOST:PORT`.
+    pub url: String,
 }
 
 impl Nats {
@@ -57,7 +59,8 @@ impl Nats {
         let file = home.write("server.conf", config);
         let command = vec![binary.display().to_string(), "-c".into(), file.display().to_string()];
         let child = spawn(&command);
-        let mut server = Self { child, command, _home: home, port };
+        let url = format!("nats://127.0.0.1:{port}");
+        let mut server = Self { child, command, _home: home, port, url };
         server.wait();
         Some(server)
     }
@@ -69,11 +72,6 @@ impl Nats {
             assert!(ended.is_none() && start.elapsed() < PATIENCE, "{:?}", self.command);
             std::thread::yield_now();
         }
-    }
-
-    /// `nats://HOST:PORT`.
-    pub fn url(&self) -> String {
-        Self::url_of(std::slice::from_ref(self))
     }
 
     /// `nats://HOST:PORT,HOST:PORT`.
@@ -126,5 +124,15 @@ fn free_port() -> u32 {
         if TcpListener::bind(("127.0.0.1", u16::try_from(port).unwrap())).is_ok() {
             return port;
         }
+    }
+}
+
+/// Waits until something holds; fails where it takes too long.
+#[track_caller]
+pub fn wait_until(holds: impl Fn() -> bool) {
+    let start = Instant::now();
+    while !holds() {
+        assert!(start.elapsed() < PATIENCE);
+        std::thread::yield_now();
     }
 }

@@ -20,9 +20,11 @@ use crate::{
     summary,
 };
 
+pub(crate) mod answer;
 mod meter;
 mod report;
 
+use answer::AnswerDesk;
 use report::Report;
 
 /// How often it is looked how much is waiting.
@@ -112,9 +114,14 @@ pub(crate) fn pack(config: &Config) -> Result<Pack, Failure> {
         filter("input_subject", format!("{}.>", names.input_subject))?
     };
     let output = filter("output_subject", format!("{}.>", names.output_subject))?;
+    let template = |name: &str, text: &str| {
+        let wrong = |error| Failure::Config(format!("`processor.{name}`: {error}"));
+        SubjectTemplate::new(text).map_err(wrong)
+    };
     let to = format!("{}.{}", names.output_subject, names.output_tokens);
-    let to = SubjectTemplate::new(&to)
-        .map_err(|error| Failure::Config(format!("`processor.output_tokens`: {error}")))?;
+    let to = template("output_tokens", &to)?;
+    // Whoever brings posts in writes them there; the audit compares with it.
+    pack.ingest.to = template("input_subject", &format!("{}.posts", names.input_subject))?;
     let written = pack.stream_of("to", flow.to.filter())?;
     let read = std::mem::replace(&mut flow.from, names.input_stream.clone());
     for (old, new, subject) in
@@ -153,6 +160,7 @@ async fn run_on(
     let ledger = pack.stream_of("ledger", spec.ledger.filter())?;
     let report = Arc::new(Report::new(config));
     let pipeline = Pipeline::new(&spec.stages, &pack.stages)?.metered(report.meter());
+    let answers = AnswerDesk::open(config, &pool)?;
     let flow = Flow::open(name, spec, &ledger, Arc::clone(log), pipeline, pool).await?;
     report.begin(flow.books());
     let (books, consumer) = (flow.books(), flow.consumer());
@@ -179,6 +187,7 @@ async fn run_on(
         Some(ended) => Some(ended),
         None => tokio::time::timeout(STOP_WAIT, running).await.ok(),
     };
+    answers.close().await;
     timer.abort();
     statistics.abort();
     watching.abort();
