@@ -13,7 +13,11 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use support::{Home, Running, nats::Nats, processed, wait_until};
+use support::{
+    Home, Running,
+    nats::{Nats, wait_until},
+    processed,
+};
 
 const DAY: i64 = 24 * 60 * 60;
 
@@ -56,9 +60,9 @@ impl Clock {
 #[test]
 fn i1_i3_a_clock_that_is_set_doubles_nothing_and_holds_nothing_up() {
     const COUNT: u64 = 6000;
-    let (home, store) = (Home::new(), Home::new());
+    let home = Home::new();
     let Some(clock) = Clock::new(&home) else { return };
-    let Some(nats) = Nats::start(&store) else { return };
+    let Some(nats) = Nats::start() else { return };
     let log = ["--log", &nats.url];
     let service = |name: &str, more: &[&str]| {
         let mut command = home.command(&[&[name, "--port", "0"], &log[..], more].concat());

@@ -12,8 +12,8 @@ use support::{Home, Ran, nats::Nats};
 fn each_log(test: impl Fn(&Home, &dyn Fn(&[&str]) -> Ran)) {
     let home = Home::new();
     test(&home, &|arguments| home.run(arguments));
-    let (home, store) = (Home::new(), Home::new());
-    let Some(nats) = Nats::start(&store) else { return };
+    let home = Home::new();
+    let Some(nats) = Nats::start() else { return };
     test(&home, &|arguments| home.run(&[arguments, &["--log", &nats.url]].concat()));
 }
 
@@ -182,8 +182,8 @@ fn an_environment_with_a_suffix_has_streams_and_books_of_its_own() {
 /// `check` changes nothing, and says what is not as the pack wants it.
 #[test]
 fn check_names_what_is_there_and_differs() {
-    let (home, store) = (Home::new(), Home::new());
-    let Some(nats) = Nats::start(&store) else { return };
+    let home = Home::new();
+    let Some(nats) = Nats::start() else { return };
     let log = ["--log", &nats.url];
     let run = |arguments: &[&str]| home.run(&[arguments, &log[..]].concat());
     let empty = run(&["check"]).ok();
@@ -247,8 +247,8 @@ impl OldProcessor {
 /// `process` waits for the processor that it replaces, and goes on where that one was.
 #[test]
 fn i2_process_goes_on_where_the_replaced_processor_was() {
-    let (home, store) = (Home::new(), Home::new());
-    let Some(nats) = Nats::start(&store) else { return };
+    let home = Home::new();
+    let Some(nats) = Nats::start() else { return };
     let log = ["--log", &nats.url];
     let run = |arguments: &[&str]| home.run(&[arguments, &log[..]].concat());
     run(&["streams", "create", "bluesky-posts", "--subject", "bluesky.posts.>"]).ok();

@@ -4,15 +4,14 @@
 #![allow(clippy::panic, clippy::print_stderr, reason = "tests")]
 
 pub mod nats;
+pub mod nats_py;
+pub mod network;
 
 use std::{
     io::{BufReader, Read as _, Write as _},
     path::{Path, PathBuf},
     process::{Child, ChildStdout, Command, Output, Stdio},
 };
-
-/// How long a test waits for what must happen. Only one that fails takes that long.
-const PATIENCE: std::time::Duration = std::time::Duration::from_secs(90);
 
 /// The program with a working directory of its own.
 pub struct Home(tempfile::TempDir);
@@ -231,15 +230,6 @@ impl Drop for Running {
 /// How many posts came through a processor. It is `None` while it does not answer.
 pub fn processed(processor: &Running) -> u64 {
     processor.get("/health/detailed")["service_stats"]["posts_processed"].as_u64().unwrap()
-}
-
-/// Waits for what must happen.
-pub fn wait_until(holds: impl Fn() -> bool) {
-    let start = std::time::Instant::now();
-    while !holds() {
-        assert!(start.elapsed() < PATIENCE);
-        std::thread::yield_now();
-    }
 }
 
 /// The folder of recordings and labelled data beside the checkout, where it is.

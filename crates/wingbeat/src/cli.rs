@@ -8,6 +8,10 @@ use wingbeat_ops::{config::Span, logging};
 
 use crate::config::VerifyLevel;
 
+mod ask;
+
+pub(crate) use ask::{Ask, Request};
+
 /// Watches a live stream of posts and tells what people feel and talk about, as it happens.
 #[derive(Debug, Parser)]
 #[command(
@@ -84,6 +88,8 @@ pub(crate) enum Command {
     Web(Web),
     /// Enrich JSON lines from standard input or a file to standard output
     Enrich(Enrich),
+    /// Ask what the models say of a text, here or over NATS
+    Ask(Ask),
     /// Publish made-up posts into the log, or write them to standard output
     Mock(Mock),
     /// Run a network of our own on this machine: a relay and both Jetstreams, with faults on command
@@ -376,6 +382,8 @@ pub(crate) enum Streams {
     Purge(Purge),
     /// Remove a stream, with its records and consumers
     Rm(Rm),
+    /// Send a request over NATS and print the answer
+    Request(Request),
     /// List the intervals of which the source can't prove that it saw everything
     Gaps {
         /// How the list is printed

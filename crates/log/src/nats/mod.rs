@@ -8,10 +8,10 @@
 //! | publish.rs | records with their acknowledgements |
 //! | pull.rs, reader.rs | deliveries |
 //! | filters.rs | what the server does not filter |
-//! | settled.rs | what a crashed server may deliver again |
 //! | moved.rs | the place of a push consumer is taken over |
 //! | missed.rs | what expired before a consumer came to it |
 //! | message.rs | records as messages |
+//! | requests.rs | requests and answers, beside the log |
 //!
 //! What is different from the embedded log stands in `docs/logs.md`.
 
@@ -45,18 +45,19 @@ mod moved;
 mod publish;
 mod pull;
 mod reader;
-mod settled;
+mod requests;
 mod stream;
 mod tls;
 mod url;
 
 use api::{Config, ConsumerAnswer, StreamAnswer, code};
-use connection::Connection;
+use connection::{Connection, SUBSCRIPTION_MESSAGES_MAX};
 use consumer::NatsConsumer;
 use filters::Filters;
 use moved::Move;
 use publish::Publisher;
 use reader::{NatsReader, Traces};
+pub use requests::{Answer, NatsRequests, NatsService, Query, Refusal, ServiceSpec};
 pub use url::{Existing, NatsUrl};
 
 /// How long closing waits for what is under way.
@@ -86,7 +87,7 @@ impl NatsLog {
     /// Connects. Waits 10 s for a server; then that is an error with the hint *transient*. Whoever
     /// only reads leaves no trace on the server.
     pub async fn open(url: &NatsUrl, access: Access) -> Result<Self, LogError> {
-        let connection = Arc::new(Connection::open(url).await?);
+        let connection = Arc::new(Connection::open(url, SUBSCRIPTION_MESSAGES_MAX).await?);
         let what = format!("can't use {url}");
         let account = connection.ask::<serde_json::Value>(&what, "INFO", &json!({})).await?;
         account.map_err(|error| error.into_log_error(&what))?;
@@ -236,6 +237,11 @@ impl NatsLog {
         answer: &ConsumerAnswer,
     ) -> Result<ConsumerInfo, LogError> {
         let mut info = consumer::info(stream, answer);
+        if info.pending == 0 {
+            let filters = Filters::new(&info.config.filters, true);
+            let behind = self.connection.has_since(stream, &filters, info.delivered + 1);
+            info.pending = u64::from(behind.await?);
+        }
         info.missed = missed::read(&self.connection, stream, &answer.name).await?;
         Ok(info)
     }

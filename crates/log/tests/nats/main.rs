@@ -9,6 +9,7 @@ mod faults;
 mod login;
 mod moved;
 mod outages;
+mod requests;
 mod server;
 
 use std::sync::Arc;

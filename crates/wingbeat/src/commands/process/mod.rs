@@ -7,7 +7,7 @@ use std::{
 
 use tokio_util::sync::CancellationToken;
 use wingbeat_flow::{Flow, Pack, Pipeline, Pool, SubjectTemplate};
-use wingbeat_log::{Consumer, Log};
+use wingbeat_log::{Consumer, Log, patiently};
 use wingbeat_ops::{logging, shutdown};
 use wingbeat_record::SubjectFilter;
 use wingbeat_web::{ServiceReport, ServiceServer};
@@ -20,9 +20,11 @@ use crate::{
     summary,
 };
 
+pub(crate) mod answer;
 mod meter;
 mod report;
 
+use answer::AnswerDesk;
 use report::Report;
 
 /// How often it is looked how much is waiting.
@@ -112,9 +114,14 @@ pub(crate) fn pack(config: &Config) -> Result<Pack, Failure> {
         filter("input_subject", format!("{}.>", names.input_subject))?
     };
     let output = filter("output_subject", format!("{}.>", names.output_subject))?;
+    let template = |name: &str, text: &str| {
+        let wrong = |error| Failure::Config(format!("`processor.{name}`: {error}"));
+        SubjectTemplate::new(text).map_err(wrong)
+    };
     let to = format!("{}.{}", names.output_subject, names.output_tokens);
-    let to = SubjectTemplate::new(&to)
-        .map_err(|error| Failure::Config(format!("`processor.output_tokens`: {error}")))?;
+    let to = template("output_tokens", &to)?;
+    // Whoever brings posts in writes them there; the audit compares with it.
+    pack.ingest.to = template("input_subject", &format!("{}.posts", names.input_subject))?;
     let written = pack.stream_of("to", flow.to.filter())?;
     let read = std::mem::replace(&mut flow.from, names.input_stream.clone());
     for (old, new, subject) in
@@ -153,6 +160,7 @@ async fn run_on(
     let ledger = pack.stream_of("ledger", spec.ledger.filter())?;
     let report = Arc::new(Report::new(config));
     let pipeline = Pipeline::new(&spec.stages, &pack.stages)?.metered(report.meter());
+    let answers = AnswerDesk::open(config, &pool)?;
     // It answers before the flow is open: that may have to wait for the log, or for a processor
     // that still uses the consumer.
     println!("Health: http://{}/health", server.address());
@@ -184,6 +192,7 @@ async fn run_on(
         Some(ended) => Some(ended),
         None => tokio::time::timeout(STOP_WAIT, running).await.ok(),
     };
+    answers.close().await;
     timer.abort();
     statistics.abort();
     watching.abort();
@@ -205,7 +214,7 @@ async fn run_on(
 
 async fn wait_until_idle(consumer: &dyn Consumer) -> Result<(), Failure> {
     loop {
-        let info = consumer.info().await?;
+        let info = patiently(|| consumer.info()).await?;
         if info.pending == 0 && info.unsettled.is_empty() {
             return Ok(());
         }

@@ -19,6 +19,7 @@ use crate::{
 };
 
 mod remove;
+mod request;
 mod tail;
 mod write;
 
@@ -27,6 +28,9 @@ const READ_MAX: usize = 500;
 pub(crate) async fn run(global: &Global, command: &Streams) -> Result<(), Failure> {
     let config = config::load(global, None, Vec::new())?.config;
     logging::start(config.logging.level, config.logging.format);
+    if let Streams::Request(args) = command {
+        return request::run(&config, args).await;
+    }
     if let Streams::Create(_) | Streams::Publish(_) | Streams::Purge(_) | Streams::Rm(_) = command {
         // Streams that are missing are named, not made.
         let log = config.open_log(Access::Write).await?;
@@ -56,7 +60,11 @@ async fn look(log: &dyn Log, config: &Config, command: &Streams) -> Result<(), F
         }
         Streams::Tail(args) => tail::tail(log, args).await,
         Streams::Gaps { format } => gaps(log, &config.pack(), *format).await,
-        Streams::Create(_) | Streams::Publish(_) | Streams::Purge(_) | Streams::Rm(_) => Ok(()),
+        Streams::Create(_)
+        | Streams::Publish(_)
+        | Streams::Purge(_)
+        | Streams::Request(_)
+        | Streams::Rm(_) => Ok(()),
     }
 }
 
