@@ -24,6 +24,7 @@ Examples:
   wingbeat up                                     made-up posts, dashboard on http://127.0.0.1:3000
   wingbeat up --source file:posts.jsonl.gz --once a file, then a summary
   wingbeat enrich < posts.jsonl > enriched.jsonl  no log, no dashboard
+  wingbeat ask 'What a wonderful morning!'        what the models say of a text
   wingbeat audit                                  prove that nothing was lost
 
 Exit codes: 0 fine, 1 failed, 2 wrong usage, 78 wrong configuration."
