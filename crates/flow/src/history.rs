@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
-use wingbeat_log::{Bucket, Log, LogError, Start, patiently};
+use wingbeat_log::{Bucket, Log, LogError, Start, Stored, patiently};
 use wingbeat_record::{Subject, Time};
 
 use crate::{FlowError, books::Counts, ledger::Voucher};
@@ -21,10 +21,10 @@ const COUNTED_MAX: usize = 200_000;
 
 /// How the books stood at a place in the ledger.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
-struct Checkpoint {
+pub(crate) struct Checkpoint {
     /// The last sequence of the ledger's stream that is counted.
-    ledger: u64,
-    counts: Counts,
+    pub(crate) ledger: u64,
+    pub(crate) counts: Counts,
 }
 
 /// A flow's ledger, and its checkpoint. Several processes may write to it, each for itself.
@@ -84,7 +84,10 @@ pub(crate) async fn recall(
     Ok(Recalled { checkpoint, revision, counts, settled, read })
 }
 
-async fn read_checkpoint(bucket: &dyn Bucket, flow: &str) -> Result<(Checkpoint, u64), FlowError> {
+pub(crate) async fn read_checkpoint(
+    bucket: &dyn Bucket,
+    flow: &str,
+) -> Result<(Checkpoint, u64), FlowError> {
     let Some(entry) = patiently(|| bucket.get(flow)).await? else {
         return Ok((Checkpoint::default(), 0));
     };
@@ -119,12 +122,18 @@ async fn read_on(
                 return Ok(place);
             }
             place = stored.sequence;
-            match serde_json::from_slice::<Voucher>(&stored.record.payload) {
-                Ok(voucher) => take(&voucher),
-                Err(error) => {
-                    tracing::error!(flow, place, %error, "a record of the ledger can't be read");
-                }
-            }
+            take_voucher(flow, &stored, &mut take);
+        }
+    }
+}
+
+/// Shows `take` the voucher in a record of the ledger.
+pub(crate) fn take_voucher(flow: &str, stored: &Stored, take: &mut impl FnMut(&Voucher)) {
+    match serde_json::from_slice::<Voucher>(&stored.record.payload) {
+        Ok(voucher) => take(&voucher),
+        Err(error) => {
+            let place = stored.sequence;
+            tracing::error!(flow, place, %error, "a record of the ledger can't be read");
         }
     }
 }
@@ -158,7 +167,7 @@ pub(crate) struct Settled {
     pub(crate) sequences: BTreeSet<u64>,
 }
 
-fn keep_newest(sequences: &mut BTreeSet<u64>) {
+pub(crate) fn keep_newest(sequences: &mut BTreeSet<u64>) {
     while sequences.len() > COUNTED_MAX {
         sequences.pop_first();
     }

@@ -1,6 +1,10 @@
 //! `wingbeat up`: everything in one process.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use tokio::{
@@ -16,7 +20,11 @@ use wingbeat_source::{
 };
 use wingbeat_web::{Hub, Server, SourceState, SourceStatus, Sources, Streams};
 
-use super::{open_source, open_to_write, source_options};
+use super::{
+    open_source, open_to_write,
+    serving::{LogWatch, Serving},
+    source_options,
+};
 use crate::{
     cli::{Global, Up},
     config::{self, Config, Flag},
@@ -39,8 +47,15 @@ pub(crate) async fn run(global: &Global, args: &Up) -> Result<(), Failure> {
     logging::start(config.logging.level, config.logging.format);
     let stop =
         shutdown::on_signal().map_err(|error| Failure::io("can't listen for signals", &error))?;
-    let log = open_to_write(&config, &config.pack(), &stop).await?;
-    let result = run_on(&config, args, &log, stop).await;
+    let chosen = Chosen::parse(&config.source.spec)?;
+    let server = Server::bind(&config.web).await?;
+    println!("Dashboard: http://{}/", server.address());
+    let (hub, watch) = (Arc::default(), LogWatch::new(&config.log.url));
+    let front = Front { address: server.address(), hub: Arc::clone(&hub), watch };
+    let (url, readiness) = (config.log.url.to_string(), Arc::clone(&front.watch.readiness));
+    let serving = Serving::start(|stop| server.serve(hub, url, readiness, stop));
+    let log = open_to_write(&front.watch, &config.pack(), &stop).await?;
+    let result = run_on(&config, args, (&log, chosen), (front, serving), stop).await;
     let closed = log.close().await;
     result?;
     Ok(closed?)
@@ -48,21 +63,37 @@ pub(crate) async fn run(global: &Global, args: &Up) -> Result<(), Failure> {
 
 fn flags(args: &Up) -> Vec<Flag> {
     let mut flags = super::source_flags(&args.source);
-    if let Some(host) = args.host {
-        flags.push(("web.host", host.to_string().into(), "--host"));
-    }
-    if let Some(port) = args.port {
-        flags.push(("web.port", port.into(), "--port"));
-    }
+    flags.extend(args.listen.web());
     flags
+}
+
+/// The dashboard, which answers before there is anything to show.
+struct Front {
+    address: SocketAddr,
+    hub: Arc<OnceLock<Arc<Hub>>>,
+    watch: LogWatch,
+}
+
+/// Which source is to be read.
+enum Chosen {
+    Named(SourceSpec),
+    BuiltIn,
+}
+
+impl Chosen {
+    fn parse(text: &str) -> Result<Self, Failure> {
+        if text.is_empty() { Ok(Self::BuiltIn) } else { Ok(Self::Named(SourceSpec::parse(text)?)) }
+    }
 }
 
 /// The source that is asked for, or else the built-in choice: the network, and made-up posts where
 /// it can't be reached.
-async fn open_chosen(config: &Config, log: &dyn Log) -> Result<(Box<dyn Source>, Cursor), Failure> {
-    let named = config.source.spec.as_str();
-    if !named.is_empty() {
-        let spec = SourceSpec::parse(named)?;
+async fn open_chosen(
+    config: &Config,
+    log: &dyn Log,
+    chosen: Chosen,
+) -> Result<(Box<dyn Source>, Cursor), Failure> {
+    if let Chosen::Named(spec) = chosen {
         return open_source(log, &spec, &source_options(config, &spec), None).await;
     }
     let spec = SourceSpec::parse(BUILT_IN_SOURCE)?;
@@ -147,13 +178,18 @@ impl Source for Begun {
 async fn run_on(
     config: &Config,
     args: &Up,
-    log: &Arc<dyn Log>,
+    (log, chosen): (&Arc<dyn Log>, Chosen),
+    (front, mut serving): (Front, Serving),
     stop: CancellationToken,
 ) -> Result<(), Failure> {
     let pack = config.pack();
-    let server = Server::bind(&config.web).await?;
+    let asked_for = match &chosen {
+        Chosen::Named(spec) => spec.to_string(),
+        Chosen::BuiltIn => BUILT_IN_SOURCE.to_owned(),
+    };
+    front.watch.readiness.wait_for("source", &asked_for, None);
     let (source, cursor) = tokio::select! {
-        opened = open_chosen(config, &**log) => opened?,
+        opened = open_chosen(config, &**log, chosen) => opened?,
         () = stop.cancelled() => return Ok(()),
     };
     let description = source.description().clone();
@@ -178,15 +214,15 @@ async fn run_on(
     books.extend(flows.iter().map(Flow::books));
     let consumers: Vec<Arc<dyn Consumer>> = flows.iter().map(Flow::consumer).collect();
 
-    let sources = Sources { books: books.clone(), source: watched };
+    let sources = Sources { own: books.clone(), books: books.clone(), source: watched };
     let hub = Hub::open(Arc::clone(log), streams_shown(&pack)?, sources).await?;
-    let address = server.address();
-    println!("Dashboard: http://{address}/");
+    // Nobody else sets it.
+    let hub = Arc::clone(front.hub.get_or_init(|| hub));
     if let Some(resume) = resumed {
         eprintln!("Going on with {} at position {}.", description.spec, resume.position);
     }
-
-    let watching = tokio::spawn(watch_source(ingest.connection(), ingest.status(), status.clone()));
+    serving.add(watch_source(ingest.connection(), ingest.status(), status.clone()));
+    serving.add(front.watch.run(Arc::clone(log), to));
     let running = Running {
         once: args.once,
         duration: args.source.duration.map(|span| span.0),
@@ -194,21 +230,17 @@ async fn run_on(
         status,
         consumers,
     };
-    let web_stop = CancellationToken::new();
+    let hub_stop = CancellationToken::new();
     let reading = tokio::spawn({
-        let (hub, stop) = (Arc::clone(&hub), web_stop.clone());
+        let stop = hub_stop.clone();
         async move { hub.run(stop).await }
     });
-    let serving = server.serve(hub, config.log.url.to_string(), || true, web_stop.clone());
-    let serving = tokio::spawn(serving);
-    let live = Live::start(&books, address);
+    let live = Live::start(&books, front.address);
     let result = running.run(ingest, flows).await;
     live.finish();
-    watching.abort();
-    web_stop.cancel();
-    // Browsers that keep their connections open do not keep the program.
-    let _ = tokio::time::timeout(Duration::from_secs(2), async { (reading.await, serving.await) })
-        .await;
+    hub_stop.cancel();
+    serving.finish().await;
+    let _ = reading.await;
     let is_balanced = summary::print(&books, args.format)?;
     result?;
     if is_balanced { Ok(()) } else { Err(Failure::Failed("the books do not balance".to_owned())) }
