@@ -3,6 +3,8 @@
 #![allow(dead_code, unreachable_pub, reason = "each test file uses a part")]
 #![allow(clippy::panic, clippy::print_stderr, reason = "tests")]
 
+pub mod nats;
+
 use std::{
     io::{BufReader, Read as _, Write as _},
     path::{Path, PathBuf},
@@ -154,6 +156,13 @@ impl Running {
             panic!("it did not start: {}", stderr.join().unwrap());
         };
         Self { child, address, stdout, stderr: Some(stderr) }
+    }
+
+    /// The value of a metric; `None` where it is not there.
+    pub fn metric(&self, name: &str) -> Option<f64> {
+        let (_, text) = self.get_text("/metrics");
+        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.map(|value| value.parse().unwrap())
     }
 
     /// The address in the next line that it says.

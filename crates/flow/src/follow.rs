@@ -120,3 +120,48 @@ pub async fn follow_ingest(log: Arc<dyn Log>, books: Books) -> FlowError {
         tokio::time::sleep(INGEST_EVERY).await;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use wingbeat_log::{EmbeddedLog, StreamConfig};
+    use wingbeat_record::{Outcome, Reason, Record, SubjectFilter};
+
+    use super::*;
+
+    async fn vouch(log: &dyn Log, sequences: std::ops::RangeInclusive<u64>, outcome: &Outcome) {
+        let mut voucher = Voucher { input: "in".to_owned(), ..Voucher::default() };
+        sequences.for_each(|sequence| voucher.add(sequence, outcome));
+        let json = serde_json::to_vec(&voucher).unwrap();
+        let record = Record::new(Subject::new("books.f").unwrap(), json);
+        log.publish(vec![record]).await.pop().unwrap().unwrap();
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn i1_books_that_are_followed_count_each_record_once_as_it_is_settled() {
+        let directory = tempfile::tempdir().unwrap();
+        let log: Arc<dyn Log> = Arc::new(EmbeddedLog::open(directory.path()).unwrap());
+        let subjects = vec![SubjectFilter::new("books.>").unwrap()];
+        log.ensure_stream(&StreamConfig::new("books", subjects)).await.unwrap();
+        let spec = serde_json::json!({
+            "from": "in", "consumer": "c", "stages": [], "to": "out.x", "dead": "dead.x",
+            "ledger": "books.{flow}",
+        });
+        let spec: FlowSpec = serde_json::from_value(spec).unwrap();
+        vouch(&*log, 1..=10, &Outcome::Emitted).await;
+        let mut followed =
+            FollowedBooks::open("f", &spec, "books", Arc::clone(&log)).await.unwrap();
+        let books = followed.books();
+        followed.read_on().await.unwrap();
+        assert_eq!(books.counts().emitted, 10);
+        // One who died before it was acknowledged has vouched for some of it, too.
+        vouch(&*log, 9..=12, &Outcome::Emitted).await;
+        let filtered = Outcome::Filtered(Reason::new("low_confidence"));
+        vouch(&*log, 13..=13, &filtered).await;
+        while books.counts().received < 13 {
+            followed.read_on().await.unwrap();
+        }
+        let counts = books.counts();
+        assert_eq!((counts.emitted, counts.filtered["low_confidence"]), (12, 1));
+        assert_eq!((counts.received, counts.imbalance()), (13, 0));
+    }
+}

@@ -40,23 +40,24 @@ pub(crate) async fn open_to_read(config: &Config) -> Result<Arc<dyn Log>, Failur
 }
 
 /// Opens the configured log for writing and makes the pack's streams. Waits for a log that can't
-/// be reached until `stop` is cancelled, and says so to `watch`.
+/// be reached, and says so to `watch`. `None` where `stop` was cancelled meanwhile.
 pub(crate) async fn open_to_write(
     watch: &LogWatch,
     pack: &Pack,
     stop: &CancellationToken,
-) -> Result<Arc<dyn Log>, Failure> {
+) -> Result<Option<Arc<dyn Log>>, Failure> {
     let open = async {
         let log = patiently(|| Box::pin(watch.open(Access::Write))).await?;
         for stream in pack.stream_configs() {
             patiently(|| log.ensure_stream(&stream)).await?;
         }
-        Ok(log)
+        Ok(Some(log))
     };
     tokio::select! {
         opened = open => opened,
         () = stop.cancelled() => {
-            Err(Failure::Failed(format!("stopped before the log {} could be reached", watch.url)))
+            tracing::info!(log = %watch.url, "stopped before the log could be reached");
+            Ok(None)
         }
     }
 }

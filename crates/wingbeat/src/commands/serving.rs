@@ -3,14 +3,17 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::{
+    task::{JoinHandle, JoinSet},
+    time::{Interval, MissedTickBehavior},
+};
 use tokio_util::sync::CancellationToken;
 use wingbeat_log::{Access, Log, LogError, LogUrl};
 use wingbeat_ops::config::Span;
 use wingbeat_web::{Readiness, WebError};
 
 /// How often it is looked whether the log answers.
-pub(crate) const LOOK_EVERY: Duration = Duration::from_secs(1);
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// A log that takes longer does not answer.
 const ANSWER_WAIT: Duration = Duration::from_secs(2);
 /// Clients that keep their connections open do not keep the program for longer.
@@ -55,6 +58,13 @@ impl Serving {
         self.stop.cancel();
         let _ = tokio::time::timeout(CLOSE_WAIT, self.server).await;
     }
+}
+
+/// When it is time to look. What was missed while the log did not answer is not made up for.
+pub(crate) fn look_ticks() -> Interval {
+    let mut ticks = tokio::time::interval(LOOK_EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks
 }
 
 /// Whether the log answers, for `/ready` and the gauges.
@@ -108,7 +118,7 @@ impl LogWatch {
 
     /// Asks the log for a stream again and again.
     pub(crate) async fn run(self, log: Arc<dyn Log>, stream: String) {
-        let mut ticks = tokio::time::interval(LOOK_EVERY);
+        let mut ticks = look_ticks();
         loop {
             ticks.tick().await;
             self.ask(log.stream(&stream)).await;

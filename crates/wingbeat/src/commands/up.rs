@@ -54,7 +54,10 @@ pub(crate) async fn run(global: &Global, args: &Up) -> Result<(), Failure> {
     let front = Front { address: server.address(), hub: Arc::clone(&hub), watch };
     let (url, readiness) = (config.log.url.to_string(), Arc::clone(&front.watch.readiness));
     let serving = Serving::start(|stop| server.serve(hub, url, readiness, stop));
-    let log = open_to_write(&front.watch, &config.pack(), &stop).await?;
+    let Some(log) = open_to_write(&front.watch, &config.pack(), &stop).await? else {
+        serving.finish().await;
+        return Ok(());
+    };
     let result = run_on(&config, args, (&log, chosen), (front, serving), stop).await;
     let closed = log.close().await;
     result?;

@@ -37,7 +37,10 @@ pub(crate) async fn run(global: &Global, args: &Web) -> Result<(), Failure> {
     serving.stop_after(args.duration, stop.clone());
     let log = tokio::select! {
         opened = open(&watch, &pack) => opened?,
-        () = stop.cancelled() => return Ok(serving.finish().await),
+        () = stop.cancelled() => {
+            serving.finish().await;
+            return Ok(());
+        }
     };
     let result = show(&config, &pack, &log, (watch, hub, serving), stop).await;
     let closed = log.close().await;

@@ -107,7 +107,10 @@ impl Intake {
         let report = Arc::new(Report::new(&self.config));
         let shared: Arc<dyn ServiceReport> = Arc::clone(&report) as _;
         let serving = Serving::start(|stop| server.serve(shared, stop));
-        let log = open_to_write(&report.log, &self.pack, &stop).await?;
+        let Some(log) = open_to_write(&report.log, &self.pack, &stop).await? else {
+            serving.finish().await;
+            return Ok(());
+        };
         let result = self.read(&report, serving, &log, stop).await;
         let closed = log.close().await;
         result?;

@@ -14,7 +14,7 @@ use wingbeat_web::{ServiceReport, ServiceServer};
 
 use super::{
     open_to_write,
-    serving::{LOOK_EVERY, Serving},
+    serving::{Serving, look_ticks},
 };
 use crate::{
     cli::{Global, Process, Profile},
@@ -48,7 +48,10 @@ pub(crate) async fn run(global: &Global, args: &Process) -> Result<(), Failure> 
     let report = Arc::new(Report::new(&config));
     let shared: Arc<dyn ServiceReport> = Arc::clone(&report) as _;
     let serving = Serving::start(|stop| server.serve(shared, stop));
-    let log = open_to_write(&report.log, &pack, &stop).await?;
+    let Some(log) = open_to_write(&report.log, &pack, &stop).await? else {
+        serving.finish().await;
+        return Ok(());
+    };
     let result = run_on(&config, &pack, args, &log, (&report, serving), stop).await;
     let closed = log.close().await;
     result?;
@@ -203,7 +206,7 @@ async fn watch_backlog(
     consumer: Arc<dyn Consumer>,
     peers: Arc<tokio::sync::Mutex<Peers>>,
 ) {
-    let mut ticks = tokio::time::interval(LOOK_EVERY);
+    let mut ticks = look_ticks();
     loop {
         ticks.tick().await;
         let look = async {
