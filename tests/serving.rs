@@ -29,6 +29,28 @@ fn is_ready(service: &Running) -> bool {
 
 const CONNECTED: &str = "stream_processor_nats_connected";
 const QUEUE: &str = "stream_processor_message_queue_size";
+const EMITTED: &str = "wingbeat_flow_books{flow=\"enrich\",outcome=\"emitted\",reason=\"\"}";
+
+/// What the replaced services' Grafana dashboard asks for, with the labels that it groups by.
+const INGEST_METRICS: [&str; 5] = [
+    "nats_connected 1",
+    "firehose_events_per_second ",
+    "firehose_messages_per_second ",
+    "nats_firehose_operations_total ",
+    "nats_firehose_publish_errors_total ",
+];
+const PROCESS_METRICS: [&str; 10] = [
+    "stream_processor_nats_connected 1",
+    "stream_processor_message_queue_size ",
+    "stream_processor_posts_processed_total ",
+    "stream_processor_posts_published_total ",
+    "stream_processor_processing_duration_seconds_bucket{le=\"0.5\"} ",
+    "stream_processor_model_inference_duration_seconds_bucket{model=\"topic\",le=\"0.5\"} ",
+    "stream_processor_sentiment_predictions_total{sentiment=\"neutral\"} ",
+    "stream_processor_topic_predictions_total{topic=\"arts_&_culture\"} ",
+    "stream_processor_sentiment_confidence_bucket{le=\"0.5\"} ",
+    "stream_processor_errors_total{error_type=\"json_parse\"} ",
+];
 
 fn publish(home: &Home, nats: &Nats, posts: std::ops::Range<usize>) {
     let post = |number: usize| {
@@ -95,7 +117,8 @@ fn services_answer_without_a_log_and_go_on_when_it_comes_back() {
     assert_eq!((process.metric(CONNECTED), process.metric(QUEUE)), (Some(0.0), None));
     assert_eq!(ingest.metric("nats_connected"), Some(0.0));
     assert_eq!(web.metric("wingbeat_log_connected"), Some(0.0));
-    let before = (published(&ingest), processed());
+    let settled = |service: &Running| service.metric(EMITTED);
+    let before = (published(&ingest), processed(), settled(&process), settled(&web));
 
     nats.run();
     for service in all {
@@ -103,6 +126,13 @@ fn services_answer_without_a_log_and_go_on_when_it_comes_back() {
     }
     wait_until(|| published(&ingest) > before.0.map(|n| n + 20.0));
     wait_until(|| processed() > before.1.map(|n| n + 20.0));
+    wait_until(|| settled(&process) > before.2 && settled(&web) > before.3);
+    for (service, names) in [(&ingest, &INGEST_METRICS[..]), (&process, &PROCESS_METRICS[..])] {
+        let (_, metrics) = service.get_text("/metrics");
+        for name in names {
+            assert!(metrics.lines().any(|line| line.starts_with(name)), "{name}: {metrics}");
+        }
+    }
     for service in [process, ingest, mock, web, up] {
         service.signal("TERM");
         let ended = service.wait();
@@ -207,8 +237,7 @@ fn i1_counters_add_up_over_processes_and_the_books_are_the_same_everywhere() {
     assert_eq!(own("wingbeat_books_imbalance"), 0.0);
     let whole = before["emitted"].as_f64().unwrap() + POSTS as f64;
     for service in [&both[0], &both[1], &web] {
-        let name = "wingbeat_flow_books{flow=\"enrich\",outcome=\"emitted\",reason=\"\"}";
-        wait_until(|| service.metric(name) == Some(whole));
+        wait_until(|| service.metric(EMITTED) == Some(whole));
     }
     wait_until(|| books("enrich")["emitted"] == whole);
     assert_eq!(web.metric("wingbeat_received_total{flow=\"enrich\"}"), None);

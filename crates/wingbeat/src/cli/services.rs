@@ -167,8 +167,8 @@ pub(crate) enum Profile {
 /// `mock`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-It stands in the place of the mock generator: NATS_URL, NATS_STREAM, NATS_SUBJECT, HEALTH_CHECK_PORT,
-SERVICE_NAME and METRICS_ENABLED are those of `wingbeat ingest`, and so are health and metrics.
+It stands in the place of the mock generator. Its health and metrics are those of wingbeat ingest,
+and so are NATS_URL, NATS_STREAM, NATS_SUBJECT, SERVICE_NAME, HEALTH_CHECK_PORT, METRICS_ENABLED.
 
 Examples:
   wingbeat mock --rate 4
