@@ -52,6 +52,14 @@ const PROCESS_METRICS: [&str; 10] = [
     "stream_processor_errors_total{error_type=\"json_parse\"} ",
 ];
 
+#[track_caller]
+fn check_metrics(service: &Running, names: &[&str]) {
+    let (_, metrics) = service.get_text("/metrics");
+    for name in names {
+        assert!(metrics.lines().any(|line| line.starts_with(name)), "{name}: {metrics}");
+    }
+}
+
 fn publish(home: &Home, nats: &Nats, posts: std::ops::Range<usize>) {
     let post = |number: usize| {
         format!(
@@ -86,12 +94,6 @@ fn services_answer_without_a_log_and_go_on_when_it_comes_back() {
     }
     assert_eq!(process.metric(CONNECTED), Some(0.0));
     assert_eq!(process.metric(QUEUE), None);
-    for command in ["process", "ingest", "mock", "web", "up"] {
-        let service = early(&home, &[command], &nats);
-        service.signal("TERM");
-        let ended = service.wait();
-        assert_eq!(ended.code, Some(0), "{command}: {}", ended.stderr);
-    }
     assert_eq!(ingest.metric("nats_connected"), Some(0.0));
     assert_eq!(web.metric("wingbeat_log_connected"), Some(0.0));
     assert_eq!(web.get_text("/api/stream").0, 503);
@@ -127,18 +129,26 @@ fn services_answer_without_a_log_and_go_on_when_it_comes_back() {
     wait_until(|| published(&ingest) > before.0.map(|n| n + 20.0));
     wait_until(|| processed() > before.1.map(|n| n + 20.0));
     wait_until(|| settled(&process) > before.2 && settled(&web) > before.3);
-    for (service, names) in [(&ingest, &INGEST_METRICS[..]), (&process, &PROCESS_METRICS[..])] {
-        let (_, metrics) = service.get_text("/metrics");
-        for name in names {
-            assert!(metrics.lines().any(|line| line.starts_with(name)), "{name}: {metrics}");
-        }
-    }
+    check_metrics(&ingest, &INGEST_METRICS);
+    check_metrics(&process, &PROCESS_METRICS);
     for service in [process, ingest, mock, web, up] {
         service.signal("TERM");
         let ended = service.wait();
         assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     }
     home.run(&["audit", "--log", &nats.url]).ok();
+}
+
+#[test]
+fn i10_who_waits_for_the_log_stops_in_good_order() {
+    let (home, store) = (Home::new(), Home::new());
+    let Some(nats) = Nats::prepare(store.path()) else { return };
+    for command in ["process", "ingest", "mock", "web", "up"] {
+        let service = early(&home, &[command], &nats);
+        service.signal("TERM");
+        let ended = service.wait();
+        assert_eq!(ended.code, Some(0), "{command}: {}", ended.stderr);
+    }
 }
 
 /// The output takes nothing, so what waits stays what it is.

@@ -13,6 +13,7 @@ mod moods;
 mod readiness;
 mod server;
 mod service;
+mod wanted;
 
 pub use hub::{Hub, Sources, Streams};
 pub use metrics::{write_flows as flow_metrics, write_own as books_metrics};

@@ -32,15 +32,13 @@ use crate::{
     assets, events,
     hub::{Event, Hub, Seen, Standing},
     metrics,
-    moods::{BUCKET_SECONDS, HISTORY_SECONDS, MOODS},
+    moods::{BUCKET_SECONDS, HISTORY_SECONDS},
     readiness::{self, Readiness, Waiting},
+    wanted::Wanted,
 };
 
 /// A browser that is more posts behind than this loses the oldest of them.
 const BEHIND_MAX: usize = 500;
-/// How many posts a browser that joins gets unless it asks otherwise, and at most.
-const BACKFILL: usize = 25;
-const BACKFILL_MAX: usize = 200;
 /// A browser that resumes gets at most this many posts from the log; a longer gap is told.
 const RESUME_MAX: u64 = 2000;
 /// And at most about this many bytes.
@@ -244,53 +242,6 @@ async fn status(State(app): State<App>) -> Response<Body> {
         "books": events::books_view(&hub.sources.books),
     }))
     .into_response()
-}
-
-/// What a browser wants to see.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-struct Wanted {
-    mood: Option<String>,
-    topic: Option<String>,
-    backfill: usize,
-}
-
-impl Wanted {
-    fn read(query: &HashMap<String, String>) -> Result<Self, String> {
-        let mut wanted = Self { backfill: BACKFILL, ..Self::default() };
-        for (name, value) in query {
-            match name.as_str() {
-                "sentiment" if MOODS.contains(&value.as_str()) => wanted.mood = Some(value.clone()),
-                "sentiment" => return Err(format!("`sentiment` is one of {}", MOODS.join(", "))),
-                "topic" if !value.is_empty() && value.len() <= 64 => {
-                    wanted.topic = Some(value.clone());
-                }
-                "topic" => return Err("`topic` is a topic's label".to_owned()),
-                "backfill" => {
-                    let number = value.parse().ok().filter(|number| *number <= BACKFILL_MAX);
-                    wanted.backfill = number.ok_or_else(|| {
-                        format!("`backfill` is a number from 0 to {BACKFILL_MAX}")
-                    })?;
-                }
-                // A browser that lost its connection for good passes on what it has seen.
-                "last_event_id" => {}
-                _ => return Err(format!("unknown parameter `{}`", clip(name))),
-            }
-        }
-        Ok(wanted)
-    }
-
-    fn matches(&self, mood: &str, topics: &[String]) -> bool {
-        self.mood.as_deref().is_none_or(|wanted| wanted == mood)
-            && self.topic.as_ref().is_none_or(|wanted| topics.contains(wanted))
-    }
-
-    fn matches_event(&self, event: &Event) -> bool {
-        self.matches(&event.mood, &event.topics)
-    }
-}
-
-fn clip(text: &str) -> String {
-    text.chars().take(40).collect()
 }
 
 /// A browser's place among those that may watch.

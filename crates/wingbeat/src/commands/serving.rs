@@ -1,7 +1,11 @@
 //! What a process that serves HTTP has beside its work: it answers from the first moment on, watches
 //! the log, and stops in good order.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use tokio::{
     task::{JoinHandle, JoinSet},
@@ -10,7 +14,12 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use wingbeat_log::{Access, Log, LogError, LogUrl};
 use wingbeat_ops::config::Span;
-use wingbeat_web::{Readiness, WebError};
+use wingbeat_web::{Hub, Readiness, Server, ServiceReport, ServiceServer, WebError};
+
+use crate::{
+    config::{Config, ServiceSettings},
+    failure::Failure,
+};
 
 /// How often it is looked whether the log answers.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -29,12 +38,22 @@ pub(crate) struct Serving {
 
 impl Serving {
     /// Begins to answer. `serve` makes the server's work, which ends when its token is cancelled.
-    pub(crate) fn start<F>(serve: impl FnOnce(CancellationToken) -> F) -> Self
+    fn start<F>(serve: impl FnOnce(CancellationToken) -> F) -> Self
     where
         F: Future<Output = Result<(), WebError>> + Send + 'static,
     {
         let stop = CancellationToken::new();
         Self { server: tokio::spawn(serve(stop.clone())), stop, tasks: JoinSet::new() }
+    }
+
+    /// Takes a service's address, says it, and begins to answer there.
+    pub(crate) async fn service(
+        settings: &ServiceSettings,
+        report: Arc<dyn ServiceReport>,
+    ) -> Result<Self, Failure> {
+        let server = ServiceServer::bind(settings.host, settings.port).await?;
+        println!("Health: http://{}/health", server.address());
+        Ok(Self::start(|stop| server.serve(report, stop)))
     }
 
     /// Something that goes on until the end.
@@ -57,6 +76,37 @@ impl Serving {
         self.tasks.shutdown().await;
         self.stop.cancel();
         let _ = tokio::time::timeout(CLOSE_WAIT, self.server).await;
+    }
+}
+
+/// The dashboard, which answers before there is anything to show.
+pub(crate) struct Front {
+    pub(crate) address: SocketAddr,
+    pub(crate) watch: LogWatch,
+    pub(crate) serving: Serving,
+    hub: Arc<OnceLock<Arc<Hub>>>,
+}
+
+impl Front {
+    /// Takes the dashboard's address, says it, and begins to answer there.
+    pub(crate) async fn open(config: &Config) -> Result<Self, Failure> {
+        let server = Server::bind(&config.web).await?;
+        let address = server.address();
+        println!("Dashboard: http://{address}/");
+        let watch = LogWatch::new(&config.log.url);
+        let hub: Arc<OnceLock<Arc<Hub>>> = Arc::default();
+        let (cell, readiness) = (Arc::clone(&hub), Arc::clone(&watch.readiness));
+        let url = config.log.url.to_string();
+        let serving = Serving::start(|stop| server.serve(cell, url, readiness, stop));
+        Ok(Self { address, watch, serving, hub })
+    }
+
+    /// There is something to show now: what the hub has read. The log that it reads is watched
+    /// from now on, by that stream.
+    pub(crate) fn show(&mut self, hub: &Arc<Hub>, log: &Arc<dyn Log>, stream: String) {
+        // Nobody else sets it.
+        self.hub.get_or_init(|| Arc::clone(hub));
+        self.serving.add(self.watch.clone().run(Arc::clone(log), stream));
     }
 }
 

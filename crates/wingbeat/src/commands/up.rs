@@ -1,10 +1,6 @@
 //! `wingbeat up`: everything in one process.
 
-use std::{
-    net::SocketAddr,
-    sync::{Arc, OnceLock},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use tokio::{
@@ -18,13 +14,9 @@ use wingbeat_ops::{logging, shutdown};
 use wingbeat_source::{
     Connection, Description, Item, Place, Source, SourceError, SourceSpec, network::Verify,
 };
-use wingbeat_web::{Hub, Server, SourceState, SourceStatus, Sources, Streams};
+use wingbeat_web::{Hub, SourceState, SourceStatus, Sources, Streams};
 
-use super::{
-    open_source, open_to_write,
-    serving::{LogWatch, Serving},
-    source_options,
-};
+use super::{open_source, open_to_write, serving::Front, source_options};
 use crate::{
     cli::{Global, Up},
     config::{self, Config, Flag},
@@ -47,18 +39,16 @@ pub(crate) async fn run(global: &Global, args: &Up) -> Result<(), Failure> {
     logging::start(config.logging.level, config.logging.format);
     let stop =
         shutdown::on_signal().map_err(|error| Failure::io("can't listen for signals", &error))?;
-    let chosen = Chosen::parse(&config.source.spec)?;
-    let server = Server::bind(&config.web).await?;
-    println!("Dashboard: http://{}/", server.address());
-    let (hub, watch) = (Arc::default(), LogWatch::new(&config.log.url));
-    let front = Front { address: server.address(), hub: Arc::clone(&hub), watch };
-    let (url, readiness) = (config.log.url.to_string(), Arc::clone(&front.watch.readiness));
-    let serving = Serving::start(|stop| server.serve(hub, url, readiness, stop));
+    let named = match config.source.spec.as_str() {
+        "" => None,
+        named => Some(SourceSpec::parse(named)?),
+    };
+    let front = Front::open(&config).await?;
     let Some(log) = open_to_write(&front.watch, &config.pack(), &stop).await? else {
-        serving.finish().await;
+        front.serving.finish().await;
         return Ok(());
     };
-    let result = run_on(&config, args, (&log, chosen), (front, serving), stop).await;
+    let result = run_on(&config, args, (&log, named), front, stop).await;
     let closed = log.close().await;
     result?;
     Ok(closed?)
@@ -70,33 +60,14 @@ fn flags(args: &Up) -> Vec<Flag> {
     flags
 }
 
-/// The dashboard, which answers before there is anything to show.
-struct Front {
-    address: SocketAddr,
-    hub: Arc<OnceLock<Arc<Hub>>>,
-    watch: LogWatch,
-}
-
-/// Which source is to be read.
-enum Chosen {
-    Named(SourceSpec),
-    BuiltIn,
-}
-
-impl Chosen {
-    fn parse(text: &str) -> Result<Self, Failure> {
-        if text.is_empty() { Ok(Self::BuiltIn) } else { Ok(Self::Named(SourceSpec::parse(text)?)) }
-    }
-}
-
 /// The source that is asked for, or else the built-in choice: the network, and made-up posts where
 /// it can't be reached.
 async fn open_chosen(
     config: &Config,
     log: &dyn Log,
-    chosen: Chosen,
+    named: Option<SourceSpec>,
 ) -> Result<(Box<dyn Source>, Cursor), Failure> {
-    if let Chosen::Named(spec) = chosen {
+    if let Some(spec) = named {
         return open_source(log, &spec, &source_options(config, &spec), None).await;
     }
     let spec = SourceSpec::parse(BUILT_IN_SOURCE)?;
@@ -181,18 +152,15 @@ impl Source for Begun {
 async fn run_on(
     config: &Config,
     args: &Up,
-    (log, chosen): (&Arc<dyn Log>, Chosen),
-    (front, mut serving): (Front, Serving),
+    (log, named): (&Arc<dyn Log>, Option<SourceSpec>),
+    mut front: Front,
     stop: CancellationToken,
 ) -> Result<(), Failure> {
     let pack = config.pack();
-    let asked_for = match &chosen {
-        Chosen::Named(spec) => spec.to_string(),
-        Chosen::BuiltIn => BUILT_IN_SOURCE.to_owned(),
-    };
+    let asked_for = named.as_ref().map_or(BUILT_IN_SOURCE.to_owned(), SourceSpec::to_string);
     front.watch.readiness.wait_for("source", &asked_for, None);
     let (source, cursor) = tokio::select! {
-        opened = open_chosen(config, &**log, chosen) => opened?,
+        opened = open_chosen(config, &**log, named) => opened?,
         () = stop.cancelled() => return Ok(()),
     };
     let description = source.description().clone();
@@ -219,13 +187,11 @@ async fn run_on(
 
     let sources = Sources { own: books.clone(), books: books.clone(), source: watched };
     let hub = Hub::open(Arc::clone(log), streams_shown(&pack)?, sources).await?;
-    // Nobody else sets it.
-    let hub = Arc::clone(front.hub.get_or_init(|| hub));
+    front.show(&hub, log, to);
     if let Some(resume) = resumed {
         eprintln!("Going on with {} at position {}.", description.spec, resume.position);
     }
-    serving.add(watch_source(ingest.connection(), ingest.status(), status.clone()));
-    serving.add(front.watch.run(Arc::clone(log), to));
+    front.serving.add(watch_source(ingest.connection(), ingest.status(), status.clone()));
     let running = Running {
         once: args.once,
         duration: args.source.duration.map(|span| span.0),
@@ -242,7 +208,7 @@ async fn run_on(
     let result = running.run(ingest, flows).await;
     live.finish();
     hub_stop.cancel();
-    serving.finish().await;
+    front.serving.finish().await;
     let _ = reading.await;
     let is_balanced = summary::print(&books, args.format)?;
     result?;

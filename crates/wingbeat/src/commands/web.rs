@@ -1,17 +1,17 @@
 //! `wingbeat web`: the dashboard alone, over a log that others write to.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use wingbeat_flow::{Books, FlowError, FollowedBooks, Pack, follow_ingest, ingest_books};
 use wingbeat_log::{Access, Log, LogError, LogUrl, patiently};
 use wingbeat_ops::{logging, shutdown};
-use wingbeat_web::{Hub, Server, SourceState, SourceStatus, Sources};
+use wingbeat_web::{Hub, SourceState, SourceStatus, Sources};
 
 use super::{
     process,
-    serving::{LogWatch, Serving},
+    serving::{Front, LogWatch, Serving},
     up::streams_shown,
 };
 use crate::{
@@ -20,29 +20,22 @@ use crate::{
     failure::Failure,
 };
 
-/// The hub, once there is one.
-type HubCell = Arc<OnceLock<Arc<Hub>>>;
-
 pub(crate) async fn run(global: &Global, args: &Web) -> Result<(), Failure> {
     let config = process::load(global, args.profile, args.listen.web())?;
     logging::start(config.logging.level, config.logging.format);
     let stop =
         shutdown::on_signal().map_err(|error| Failure::io("can't listen for signals", &error))?;
     let pack = process::pack(&config)?;
-    let server = Server::bind(&config.web).await?;
-    println!("Dashboard: http://{}/", server.address());
-    let (hub, watch) = (HubCell::default(), LogWatch::new(&config.log.url));
-    let (url, readiness) = (config.log.url.to_string(), Arc::clone(&watch.readiness));
-    let mut serving = Serving::start(|stop| server.serve(Arc::clone(&hub), url, readiness, stop));
-    serving.stop_after(args.duration, stop.clone());
+    let mut front = Front::open(&config).await?;
+    front.serving.stop_after(args.duration, stop.clone());
     let log = tokio::select! {
-        opened = open(&watch, &pack) => opened?,
+        opened = open(&front.watch, &pack) => opened?,
         () = stop.cancelled() => {
-            serving.finish().await;
+            front.serving.finish().await;
             return Ok(());
         }
     };
-    let result = show(&config, &pack, &log, (watch, hub, serving), stop).await;
+    let result = show(&config, &pack, &log, front, stop).await;
     let closed = log.close().await;
     result?;
     Ok(closed?)
@@ -80,7 +73,7 @@ async fn show(
     config: &Config,
     pack: &Pack,
     log: &Arc<dyn Log>,
-    (watch, hub_cell, mut serving): (LogWatch, HubCell, Serving),
+    mut front: Front,
     stop: CancellationToken,
 ) -> Result<(), Failure> {
     let (status, source) = watch::channel(SourceStatus {
@@ -92,14 +85,12 @@ async fn show(
         host: None,
         gaps: 0,
     });
-    let books = follow_books(config, pack, log, &mut serving).await?;
+    let books = follow_books(config, pack, log, &mut front.serving).await?;
     let sources = Sources { own: Vec::new(), books, source };
     let shown = streams_shown(pack)?;
     let posts = shown.posts.0.clone();
     let hub = Hub::open(Arc::clone(log), shown, sources).await?;
-    // Nobody else sets it.
-    let hub = hub_cell.get_or_init(|| hub);
-    serving.add(watch.run(Arc::clone(log), posts));
+    front.show(&hub, log, posts);
     let read = hub.run(stop.clone()).await;
     if let Err(error) = &read {
         // Whoever looks is told, and whoever watches over it starts it anew.
@@ -108,7 +99,7 @@ async fn show(
             status.message = Some(error.to_string());
         });
     }
-    serving.finish().await;
+    front.serving.finish().await;
     Ok(read?)
 }
 

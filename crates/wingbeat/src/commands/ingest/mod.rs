@@ -15,7 +15,7 @@ use wingbeat_source::{
     OpenOptions, SourceSpec,
     network::{Endpoint, Protocol},
 };
-use wingbeat_web::{ServiceReport, ServiceServer};
+use wingbeat_web::ServiceReport as _;
 
 use super::{open_source, open_to_write, serving::Serving, source_options};
 use crate::{
@@ -101,12 +101,8 @@ pub(crate) fn pack(config: &Config) -> Result<Pack, Failure> {
 impl Intake {
     /// Answers from now on, and reads the source as soon as there is a log.
     pub(crate) async fn run(self, stop: CancellationToken) -> Result<(), Failure> {
-        let service = &self.config.service;
-        let server = ServiceServer::bind(service.host, service.port).await?;
-        println!("Health: http://{}/health", server.address());
         let report = Arc::new(Report::new(&self.config));
-        let shared: Arc<dyn ServiceReport> = Arc::clone(&report) as _;
-        let serving = Serving::start(|stop| server.serve(shared, stop));
+        let serving = Serving::service(&self.config.service, Arc::clone(&report) as _).await?;
         let Some(log) = open_to_write(&report.log, &self.pack, &stop).await? else {
             serving.finish().await;
             return Ok(());

@@ -10,7 +10,7 @@ use wingbeat_flow::{Flow, FollowedBooks, Pack, Pipeline, Pool, SubjectTemplate};
 use wingbeat_log::{Consumer, Log};
 use wingbeat_ops::{logging, shutdown};
 use wingbeat_record::SubjectFilter;
-use wingbeat_web::{ServiceReport, ServiceServer};
+use wingbeat_web::ServiceReport as _;
 
 use super::{
     open_to_write,
@@ -42,12 +42,8 @@ pub(crate) async fn run(global: &Global, args: &Process) -> Result<(), Failure> 
     let stop =
         shutdown::on_signal().map_err(|error| Failure::io("can't listen for signals", &error))?;
     let pack = pack(&config)?;
-    let service = &config.service;
-    let server = ServiceServer::bind(service.host, service.port).await?;
-    println!("Health: http://{}/health", server.address());
     let report = Arc::new(Report::new(&config));
-    let shared: Arc<dyn ServiceReport> = Arc::clone(&report) as _;
-    let serving = Serving::start(|stop| server.serve(shared, stop));
+    let serving = Serving::service(&config.service, Arc::clone(&report) as _).await?;
     let Some(log) = open_to_write(&report.log, &pack, &stop).await? else {
         serving.finish().await;
         return Ok(());
