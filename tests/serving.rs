@@ -139,6 +139,23 @@ fn services_answer_without_a_log_and_go_on_when_it_comes_back() {
     home.run(&["audit", "--log", &nats.url]).ok();
 }
 
+/// The connection stays, and nobody answers.
+#[test]
+fn a_log_that_hangs_is_not_there() {
+    let (home, store) = (Home::new(), Home::new());
+    let Some(nats) = Nats::start(store.path()) else { return };
+    let process = home.process(&["--log", &nats.url], &[]);
+    assert!(is_ready(&process) && process.metric(QUEUE).is_some());
+    nats.signal("STOP");
+    wait_until(|| !is_ready(&process));
+    let problem = ready(&process).1["waits_for"]["problem"].clone();
+    assert!(problem.as_str().unwrap().starts_with("no answer within"), "{problem}");
+    assert_eq!((process.metric(CONNECTED), process.metric(QUEUE)), (Some(0.0), None));
+    nats.signal("CONT");
+    wait_until(|| is_ready(&process) && process.metric(CONNECTED) == Some(1.0));
+    wait_until(|| process.metric(QUEUE) == Some(0.0));
+}
+
 #[test]
 fn i10_who_waits_for_the_log_stops_in_good_order() {
     let (home, store) = (Home::new(), Home::new());

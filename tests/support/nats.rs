@@ -58,6 +58,13 @@ impl Nats {
         wait_until(|| TcpStream::connect(format!("127.0.0.1:{}", self.port)).is_ok());
     }
 
+    /// Sends the server a signal by name, such as `STOP`.
+    pub fn signal(&self, name: &str) {
+        let id = self.child.as_ref().unwrap().id().to_string();
+        let sent = Command::new("kill").args([&format!("-{name}"), &id]).status().unwrap();
+        assert!(sent.success());
+    }
+
     /// Kills the server.
     pub fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
