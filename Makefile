@@ -34,7 +34,7 @@ ui/node_modules/.package-lock.json: ui/package-lock.json
 	@touch $@
 
 .PHONY: test
-test: tools chromium nats ui/dist/index.html lint ## Checks and tests everything
+test: tools chromium nats nats-py ui/dist/index.html lint ## Checks and tests everything
 	cd ui && npm run --silent check && npm test --silent
 	@if cargo nextest --version >/dev/null 2>&1; then \
 		cargo nextest run --workspace --locked --no-fail-fast; \
@@ -46,6 +46,11 @@ test: tools chromium nats ui/dist/index.html lint ## Checks and tests everything
 test-pds: tools ui/dist/index.html ## Tests against a real PDS; to install it takes minutes
 	tests/support/install-pds.sh
 	WINGBEAT_PDS="$(CURDIR)/target/tools/pds" cargo test --locked -p wingbeat --test pds -- --nocapture
+
+.PHONY: test-chaos
+test-chaos: tools nats ui/dist/index.html ## Five minutes of killed and held-up servers and services
+	WINGBEAT_CHAOS_SECONDS=$${WINGBEAT_CHAOS_SECONDS:-300} WINGBEAT_CHAOS_RATE=$${WINGBEAT_CHAOS_RATE:-2000} \
+		cargo test --locked --release -p wingbeat --test chaos -- --nocapture
 
 .PHONY: lint
 lint: ui/dist/index.html ## Formatting and lints of the Rust code
@@ -79,3 +84,7 @@ chromium:
 .PHONY: nats
 nats:
 	@tests/support/install-nats.sh
+
+.PHONY: nats-py
+nats-py:
+	@tests/support/install-nats-py.sh

@@ -19,8 +19,8 @@ fn processed(processor: &Running) -> u64 {
 /// get what it had, and it goes on with it all the same.
 #[test]
 fn i1_i2_i3_processors_that_die_or_hang_leave_every_post_with_one_outcome() {
-    let (home, store) = (Home::new(), Home::new());
-    let Some(nats) = Nats::start(store.path()) else { return };
+    let home = Home::new();
+    let Some(nats) = Nats::start() else { return };
     let log = ["--log", &nats.url];
     let start = || home.process(&log, &[("ACK_WAIT_SECONDS", "2")]);
     let [first, mut second, mut third] = [start(), start(), start()];

@@ -9,6 +9,7 @@ use serde_json::Value;
 use support::{
     Home, Running,
     nats::{Nats, wait_until},
+    signal,
 };
 
 /// A service whose log need not be there.
@@ -73,8 +74,9 @@ fn publish(home: &Home, nats: &Nats, posts: std::ops::Range<usize>) {
 
 #[test]
 fn services_answer_without_a_log_and_go_on_when_it_comes_back() {
-    let (home, store) = (Home::new(), Home::new());
-    let Some(mut nats) = Nats::prepare(store.path()) else { return };
+    let home = Home::new();
+    let Some(mut nats) = Nats::start() else { return };
+    nats.kill();
     let process = early(&home, &["process"], &nats);
     let ingest = early(&home, &["ingest", "--source", "simulator:deletes=0"], &nats);
     let mock = early(&home, &["mock", "--seed", "7"], &nats);
@@ -99,7 +101,7 @@ fn services_answer_without_a_log_and_go_on_when_it_comes_back() {
     assert_eq!(web.get_text("/api/stream").0, 503);
     assert!(web.get("/api/status")["error"].as_str().unwrap().contains("waiting for the log"));
 
-    nats.run();
+    nats.start_again();
     for service in all {
         wait_until(|| is_ready(service));
     }
@@ -122,7 +124,7 @@ fn services_answer_without_a_log_and_go_on_when_it_comes_back() {
     let settled = |service: &Running| service.metric(EMITTED);
     let before = (published(&ingest), processed(), settled(&process), settled(&web));
 
-    nats.run();
+    nats.start_again();
     for service in all {
         wait_until(|| is_ready(service));
     }
@@ -142,24 +144,25 @@ fn services_answer_without_a_log_and_go_on_when_it_comes_back() {
 /// The connection stays, and nobody answers.
 #[test]
 fn a_log_that_hangs_is_not_there() {
-    let (home, store) = (Home::new(), Home::new());
-    let Some(nats) = Nats::start(store.path()) else { return };
+    let home = Home::new();
+    let Some(nats) = Nats::start() else { return };
     let process = home.process(&["--log", &nats.url], &[]);
     assert!(is_ready(&process) && process.metric(QUEUE).is_some());
-    nats.signal("STOP");
+    signal(nats.id(), "STOP");
     wait_until(|| !is_ready(&process));
     let problem = ready(&process).1["waits_for"]["problem"].clone();
     assert!(problem.as_str().unwrap().starts_with("no answer within"), "{problem}");
     assert_eq!((process.metric(CONNECTED), process.metric(QUEUE)), (Some(0.0), None));
-    nats.signal("CONT");
+    signal(nats.id(), "CONT");
     wait_until(|| is_ready(&process) && process.metric(CONNECTED) == Some(1.0));
     wait_until(|| process.metric(QUEUE) == Some(0.0));
 }
 
 #[test]
 fn i10_who_waits_for_the_log_stops_in_good_order() {
-    let (home, store) = (Home::new(), Home::new());
-    let Some(nats) = Nats::prepare(store.path()) else { return };
+    let home = Home::new();
+    let Some(mut nats) = Nats::start() else { return };
+    nats.kill();
     for command in ["process", "ingest", "mock", "web", "up"] {
         let service = early(&home, &[command], &nats);
         service.signal("TERM");
@@ -172,8 +175,8 @@ fn i10_who_waits_for_the_log_stops_in_good_order() {
 #[test]
 fn processes_that_share_a_consumer_share_its_backlog() {
     const POSTS: usize = 7_000;
-    let (home, store) = (Home::new(), Home::new());
-    let Some(nats) = Nats::start(store.path()) else { return };
+    let home = Home::new();
+    let Some(nats) = Nats::start() else { return };
     let log = ["--log", &nats.url];
     let create = |arguments: &[&str]| {
         home.run(&[&["streams", "create"], arguments, &log[..]].concat()).ok();
@@ -221,8 +224,8 @@ fn processes_that_share_a_consumer_share_its_backlog() {
 #[test]
 fn i1_counters_add_up_over_processes_and_the_books_are_the_same_everywhere() {
     const POSTS: usize = 3_000;
-    let (home, store) = (Home::new(), Home::new());
-    let Some(nats) = Nats::start(store.path()) else { return };
+    let home = Home::new();
+    let Some(nats) = Nats::start() else { return };
     let log = ["--log", &nats.url];
     let web = early(&home, &["web"], &nats);
     wait_until(|| is_ready(&web));

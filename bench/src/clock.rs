@@ -19,7 +19,10 @@ pub(crate) fn process_time() -> Outcome<Duration> {
 pub(crate) fn process_time_of(process: &str) -> Outcome<Duration> {
     let mut time = Duration::ZERO;
     for task in fs::read_dir(format!("{process}/task"))? {
-        time += time_of(&task?.path().to_string_lossy())?;
+        // A thread may end while it is looked at.
+        if let Ok(of_task) = time_of(&task?.path().to_string_lossy()) {
+            time += of_task;
+        }
     }
     Ok(time)
 }

@@ -4,6 +4,8 @@
 #![allow(clippy::panic, clippy::print_stderr, reason = "tests")]
 
 pub mod nats;
+pub mod nats_py;
+pub mod network;
 
 use std::{
     io::{BufReader, Read as _, Write as _},
@@ -172,9 +174,7 @@ impl Running {
 
     /// Sends a signal by name, such as `TERM`.
     pub fn signal(&self, name: &str) {
-        let id = self.child.id().to_string();
-        let sent = Command::new("kill").args([&format!("-{name}"), &id]).status().unwrap();
-        assert!(sent.success());
+        signal(self.child.id(), name);
     }
 
     /// Waits for its end.
@@ -253,6 +253,12 @@ impl Drop for Running {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Sends a process a signal by name, such as `STOP`.
+pub fn signal(id: u32, name: &str) {
+    let sent = Command::new("kill").args([&format!("-{name}"), &id.to_string()]).status();
+    assert!(sent.unwrap().success());
 }
 
 /// The folder of recordings and labelled data beside the checkout, where it is.

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 use wingbeat_log::{Log, LogError, Start, Stored};
-use wingbeat_record::{Outcome, SubjectFilter, name};
+use wingbeat_record::{Outcome, Sequences, SubjectFilter, name};
 
 use crate::{
     FlowError, FlowSpec, Pack,
@@ -332,10 +332,8 @@ impl Ledger {
 
     fn counts(&self) -> Counts {
         let mut counts = Counts::default();
-        let mut settled = BTreeSet::new();
         for voucher in &self.vouchers {
-            voucher.book(&mut counts, &mut settled);
-            settled.clear();
+            voucher.book(&mut counts, &mut Sequences::default());
         }
         counts
     }
@@ -395,7 +393,7 @@ impl Ledger {
         }
         let stream = pack.stream_of("ledger", flow.ledger.filter())?;
         let subject = flow.ledger.fill(|place| (place == "flow").then_some(name))?;
-        let books = history::recall(log, name, &stream, &subject).await?.counts;
+        let books = history::recall(log, name, &stream, &subject, &flow.from).await?.counts;
         let ledger = self.counts();
         // Vouchers that came since the audit began are in the books alone.
         let is_behind = books.emitted < ledger.emitted

@@ -86,9 +86,9 @@ impl Counts {
 
     /// Counts `number` records that are received and settled in one go, as a ledger tells it.
     pub fn count_settled(&mut self, outcome: &Outcome, number: u64) {
-        self.received += number;
+        self.received = self.received.saturating_add(number);
         match outcome {
-            Outcome::Emitted => self.emitted += number,
+            Outcome::Emitted => self.emitted = self.emitted.saturating_add(number),
             Outcome::Filtered(reason) => add(&mut self.filtered, reason, number),
             Outcome::Dead(cause) => add(&mut self.dead, &cause.kind, number),
         }
@@ -96,7 +96,8 @@ impl Counts {
 }
 
 fn add(counts: &mut BTreeMap<String, u64>, reason: &Reason, number: u64) {
-    *counts.entry(reason.as_str().to_owned()).or_default() += number;
+    let count = counts.entry(reason.as_str().to_owned()).or_default();
+    *count = count.saturating_add(number);
 }
 
 /// The books of one flow. Cloning gives another handle.

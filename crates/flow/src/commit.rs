@@ -30,8 +30,7 @@ pub(crate) struct Work {
     /// After this many the record is given up.
     pub(crate) tries_max: u32,
     pub(crate) item: Item,
-    /// `None` where the ledger has settled the record before.
-    pub(crate) ticket: Option<Ticket>,
+    pub(crate) ticket: Ticket,
 }
 
 impl Waiting for Work {
@@ -77,17 +76,15 @@ impl Committer {
         }
         let mut voucher = Voucher { input: self.spec.from.clone(), ..Voucher::default() };
         self.publish_endings(&mut endings, &mut voucher).await?;
-        for ending in endings.iter().filter(|ending| ending.work.ticket.is_some()) {
+        for ending in &endings {
             voucher.add(ending.work.sequence, &ending.outcome);
         }
         self.publish_voucher(&voucher).await?;
         let acks: Vec<_> = endings.iter().map(|e| (e.work.token, Settle::Ack)).collect();
         patiently(|| self.consumer.settle(&acks)).await?;
-        let settled = endings.iter_mut().filter_map(|ending| {
-            let ticket = ending.work.ticket.take()?;
-            Some((ticket, &ending.outcome))
-        });
-        self.books.settle(settled);
+        let (tickets, outcomes): (Vec<_>, Vec<_>) =
+            endings.into_iter().map(|ending| (ending.work.ticket, ending.outcome)).unzip();
+        self.books.settle(tickets.into_iter().zip(&outcomes));
         self.history.advance().await
     }
 

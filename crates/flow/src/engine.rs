@@ -18,7 +18,9 @@ use tokio::{
     time::Instant,
 };
 use tokio_util::sync::CancellationToken;
-use wingbeat_log::{AckToken, Consumer, ConsumerConfig, Delivery, Log, Settle, Start, patiently};
+use wingbeat_log::{
+    AckToken, Consumer, ConsumerConfig, Delivery, Hint, Log, Settle, Start, patiently,
+};
 use wingbeat_record::{DeadCause, Reason};
 use wingbeat_stage::Item;
 
@@ -48,9 +50,8 @@ pub struct Flow {
     pool: Pool,
     books: Books,
     committer: Committer,
-    /// Records that the ledger had settled before this run, or that others have settled since.
-    settled_before: Mutex<BTreeSet<u64>>,
     vouchers: Ledger,
+    /// What was settled before this run, or by others since.
     settled: tokio::sync::Mutex<Settled>,
     /// What is being worked on.
     held: Mutex<BTreeSet<AckToken>>,
@@ -74,7 +75,7 @@ impl Flow {
         pool: Pool,
     ) -> Result<Self, FlowError> {
         let ledger = spec.ledger.fill(|place| (place == "flow").then_some(name))?;
-        let recalled = history::recall(&*log, name, ledger_stream, &ledger).await?;
+        let recalled = history::recall(&*log, name, ledger_stream, &ledger, &spec.from).await?;
         let pending = spec.batch.saturating_mul(spec.in_flight).saturating_mul(2);
         let pending = u32::try_from(pending).unwrap_or(u32::MAX).max(1000);
         let config = ConsumerConfig {
@@ -89,18 +90,16 @@ impl Flow {
             },
             ..ConsumerConfig::new(&spec.consumer)
         };
-        let consumer = log.consumer(&spec.from, &config).await?;
+        let consumer = patiently(|| log.consumer(&spec.from, &config)).await?;
         let books = Books::restore(name, recalled.counts.clone());
-        let settled = Settled { read: recalled.read, ..Settled::default() };
         let vouchers = Ledger::new(Arc::clone(&log), name, ledger_stream, ledger.clone());
-        let hold = spec.ack_wait.0 * 2;
         let committer = Committer {
             flow: Arc::from(name),
             spec: spec.clone(),
             log,
             consumer: Arc::clone(&consumer),
             books: books.clone(),
-            history: History::open(vouchers.clone(), &recalled, hold).await?,
+            history: History::open(vouchers.clone(), &recalled).await?,
             ledger,
         };
         Ok(Self {
@@ -110,9 +109,8 @@ impl Flow {
             pool,
             books,
             committer,
-            settled_before: Mutex::new(recalled.settled),
             vouchers,
-            settled: tokio::sync::Mutex::new(settled),
+            settled: tokio::sync::Mutex::new(recalled.settled),
             held: Mutex::default(),
         })
     }
@@ -139,7 +137,6 @@ impl Flow {
             pipeline: &self.pipeline,
             pool: &self.pool,
             books: &self.books,
-            settled_before: &self.settled_before,
             vouchers: &self.vouchers,
             settled: &self.settled,
             held: &self.held,
@@ -172,7 +169,6 @@ struct Shared<'a> {
     pipeline: &'a Arc<Pipeline>,
     pool: &'a Pool,
     books: &'a Books,
-    settled_before: &'a Mutex<BTreeSet<u64>>,
     vouchers: &'a Ledger,
     settled: &'a tokio::sync::Mutex<Settled>,
     held: &'a Mutex<BTreeSet<AckToken>>,
@@ -228,52 +224,47 @@ impl Shared<'_> {
             }
             deliveries.extend(more);
         }
-        self.recall_settled(&deliveries).await?;
-        Ok(deliveries)
+        self.sift(deliveries).await
     }
 
-    /// Looks up whether what was delivered before was settled by somebody who could not
-    /// acknowledge it any more: another process on the same consumer.
-    async fn recall_settled(&self, deliveries: &[Delivery]) -> Result<(), FlowError> {
-        let again = deliveries.iter().filter(|delivery| delivery.deliveries > 1);
-        let again: Vec<u64> = again.map(|delivery| delivery.stored.sequence).collect();
-        if !again.is_empty() {
-            let mut settled = self.settled.lock().await;
+    /// Sifts out what has an outcome already and keeps it: only its acknowledgement was lost. What
+    /// was delivered before may have been settled by another process on the same consumer.
+    async fn sift(&self, deliveries: Vec<Delivery>) -> Result<Vec<Delivery>, FlowError> {
+        let mut settled = self.settled.lock().await;
+        if deliveries.iter().any(|delivery| delivery.deliveries > 1) {
             self.vouchers.follow(&mut settled).await?;
-            let known = again.into_iter().filter(|sequence| settled.sequences.contains(sequence));
-            lock(self.settled_before).extend(known);
         }
-        Ok(())
+        let is_settled = |delivery: &Delivery| settled.contains(delivery.stored.sequence);
+        let (known, fresh): (Vec<_>, Vec<_>) = deliveries.into_iter().partition(is_settled);
+        if let (Some(first), Some(last)) = (known.first(), known.last()) {
+            let (from, to) = (first.stored.sequence, last.stored.sequence);
+            let count = known.len();
+            tracing::info!(count, from, to, "records that have an outcome are acknowledged again");
+            let acks: Vec<_> = known.iter().map(|known| (known.token, Settle::Ack)).collect();
+            patiently(|| self.consumer.settle(&acks)).await?;
+        }
+        Ok(fresh)
     }
 
     fn take_in(&self, deliveries: Vec<Delivery>) -> Vec<Work> {
         let mut held = lock(self.held);
-        let mut settled_before = lock(self.settled_before);
         // What is being worked on already needs no second worker.
         let fresh: Vec<Delivery> =
             deliveries.into_iter().filter(|delivery| held.insert(delivery.token)).collect();
-        let is_known = |d: &Delivery| settled_before.contains(&d.stored.sequence);
-        let known: Vec<bool> = fresh.iter().map(is_known).collect();
-        let mut tickets = self.books.receive(known.iter().filter(|known| !**known).count());
+        let tickets = self.books.receive(fresh.len());
         let mut works = Vec::with_capacity(fresh.len());
-        for (delivery, is_known) in fresh.into_iter().zip(known) {
-            let sequence = delivery.stored.sequence;
+        for (delivery, ticket) in fresh.into_iter().zip(tickets) {
             let mut item = Item::new(delivery.stored.record);
-            // What has an outcome already keeps it: only its acknowledgement was lost.
-            if delivery.deliveries > self.spec.lost_max && !is_known {
+            if delivery.deliveries > self.spec.lost_max {
                 let tries = delivery.deliveries - 1;
                 let message = format!(
                     "delivered {tries} times and never settled: whoever worked on it died or hung"
                 );
                 item.die(DeadCause::new("flow", Reason::new("delivered_too_often"), message));
             }
-            let ticket = if is_known { None } else { tickets.pop() };
-            if is_known {
-                settled_before.remove(&sequence);
-            }
             works.push(Work {
                 token: delivery.token,
-                sequence,
+                sequence: delivery.stored.sequence,
                 tries: delivery.deliveries,
                 tries_max: self.spec.deliver_max,
                 item,
@@ -330,7 +321,14 @@ impl Shared<'_> {
         let waiting = deferral.drain();
         let back: Vec<_> =
             waiting.iter().map(|work| (work.token, Settle::Nak(Duration::ZERO))).collect();
-        Ok(self.consumer.settle(&back).await?)
+        match self.consumer.settle(&back).await {
+            // It comes again after the ack wait.
+            Err(error) if error.hint() == Hint::Transient => {
+                tracing::warn!(%error, "records that wait for another try are not given back");
+                Ok(())
+            }
+            settled => Ok(settled?),
+        }
     }
 
     /// When a record is tried again: the pauses double, and differ a little from record to record

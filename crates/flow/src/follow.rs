@@ -3,15 +3,15 @@
 //! A flow's books are the sum of its ledger, whoever wrote it; the ingest's are kept with the
 //! places of its sources. Nothing is written here.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use wingbeat_log::{Hint, Log, Reader, Start, patiently};
-use wingbeat_record::Subject;
+use wingbeat_record::{Sequences, Subject};
 
 use crate::{
     FlowError,
     books::{Books, Counts},
-    history::{self, Checkpoint, keep_newest, read_checkpoint, take_voucher},
+    history::{self, SETTLED_RUNS_MAX, read_checkpoint, take_voucher},
     ingest::{self, saved_places},
     ledger::Voucher,
     pack::FlowSpec,
@@ -35,8 +35,8 @@ pub struct FollowedBooks {
     /// The last sequence of the ledger's stream that is counted.
     place: u64,
     counts: Counts,
-    /// Input sequences that are counted: the last ones, so that none counts twice.
-    counted: BTreeSet<u64>,
+    /// Input sequences that are counted, so that none counts twice.
+    counted: Sequences,
     books: Books,
 }
 
@@ -51,10 +51,12 @@ impl FollowedBooks {
     ) -> Result<Self, FlowError> {
         let subject = spec.ledger.fill(|place| (place == "flow").then_some(name))?;
         let bucket = patiently(|| log.bucket(history::BUCKET)).await?;
-        let (Checkpoint { ledger: place, counts }, _) = read_checkpoint(&*bucket, name).await?;
+        let (checkpoint, _) = read_checkpoint(&*bucket, name).await?;
+        let (place, counts) = (checkpoint.ledger, checkpoint.counts);
+        let counted = Sequences::from_runs(checkpoint.counted);
         let books = Books::restore(name, Counts::default());
         books.show(counts.clone());
-        let (reader, counted, stream) = (None, BTreeSet::new(), stream.to_owned());
+        let (reader, stream) = (None, stream.to_owned());
         Ok(Self { log, stream, subject, reader, place, counts, counted, books })
     }
 
@@ -93,7 +95,7 @@ impl FollowedBooks {
             take_voucher(self.books.name(), &stored, &mut take);
             self.place = stored.sequence;
         }
-        keep_newest(&mut self.counted);
+        self.counted.keep_newest(SETTLED_RUNS_MAX);
         self.books.show(self.counts.clone());
         Ok(())
     }

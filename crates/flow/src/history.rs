@@ -1,14 +1,18 @@
 //! What a flow has settled, in earlier runs and in other processes, read back from the ledger.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
-use wingbeat_log::{Bucket, Log, LogError, Start, Stored, patiently};
-use wingbeat_record::{Subject, Time};
+use wingbeat_log::{Bucket, Log, LogError, Start, Stored, patiently, read_patiently};
+use wingbeat_record::{Sequences, Subject, Time};
 
-use crate::{FlowError, books::Counts, ledger::Voucher};
+use crate::{
+    FlowError,
+    books::Counts,
+    ledger::{Run, Voucher},
+};
 
 /// The bucket of the checkpoints: how the books stood at a place in the ledger.
 pub(crate) const BUCKET: &str = "wingbeat-books";
@@ -16,8 +20,10 @@ pub(crate) const BUCKET: &str = "wingbeat-books";
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(5);
 /// Vouchers that are read at once.
 const READ_MAX: usize = 1000;
-/// Of how many input records it is remembered that they are counted.
-const COUNTED_MAX: usize = 200_000;
+/// Of what is counted at most this many runs are remembered, so that a checkpoint stays small.
+const COUNTED_RUNS_MAX: usize = 2_000;
+/// The same of what is kept in memory.
+pub(crate) const SETTLED_RUNS_MAX: usize = 100_000;
 
 /// How the books stood at a place in the ledger.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -25,6 +31,14 @@ pub(crate) struct Checkpoint {
     /// The last sequence of the ledger's stream that is counted.
     pub(crate) ledger: u64,
     pub(crate) counts: Counts,
+    /// The input sequences that are counted: a process that was held up may vouch again for what
+    /// another has settled meanwhile. Where there are many runs, the last ones.
+    #[serde(default)]
+    pub(crate) counted: Vec<Run>,
+    /// The newest of them, and when the input stream had stored it: by that an input stream that
+    /// was made anew under the old name is told from the old one.
+    #[serde(default)]
+    newest: Option<(u64, Time)>,
 }
 
 /// A flow's ledger, and its checkpoint. Several processes may write to it, each for itself.
@@ -33,10 +47,6 @@ pub(crate) struct History {
     bucket: Arc<dyn Bucket>,
     checkpoint: Checkpoint,
     revision: u64,
-    /// Input sequences that the checkpoint counts: the last ones, so that none counts twice.
-    counted: BTreeSet<u64>,
-    /// Vouchers younger than this are left to be read again: their records may not be acknowledged.
-    hold: Duration,
     written: Instant,
 }
 
@@ -54,23 +64,36 @@ pub(crate) struct Recalled {
     checkpoint: Checkpoint,
     revision: u64,
     pub(crate) counts: Counts,
-    /// Sequences that were settled, but whose acknowledgement may have been forgotten in a crash:
-    /// if they come again, they are not counted again.
-    pub(crate) settled: BTreeSet<u64>,
-    /// The last sequence of the ledger's stream that was read.
-    pub(crate) read: u64,
+    pub(crate) settled: Settled,
 }
 
-/// Reads back what a flow has settled.
+/// What the ledger says is settled.
+#[derive(Debug)]
+pub(crate) struct Settled {
+    /// How far it was read.
+    read: u64,
+    /// Input sequences. The acknowledgement of some may have been forgotten in a crash: if they
+    /// come again, they keep the outcome that they have.
+    sequences: Sequences,
+}
+
+impl Settled {
+    pub(crate) fn contains(&self, sequence: u64) -> bool {
+        self.sequences.contains(sequence)
+    }
+}
+
+/// Reads back what a flow has settled of its stream `input`.
 pub(crate) async fn recall(
     log: &dyn Log,
     flow: &str,
     stream: &str,
     subject: &Subject,
+    input: &str,
 ) -> Result<Recalled, FlowError> {
-    let bucket = log.bucket(BUCKET).await?;
-    let (checkpoint, revision) = read_checkpoint(&*bucket, flow).await?;
-    let first = log.stream(stream).await?.first;
+    let bucket = patiently(|| log.bucket(BUCKET)).await?;
+    let (mut checkpoint, revision) = read_checkpoint(&*bucket, flow).await?;
+    let first = patiently(|| log.stream(stream)).await?.first;
     if checkpoint.ledger + 1 < first {
         tracing::warn!(
             flow,
@@ -78,10 +101,40 @@ pub(crate) async fn recall(
         );
     }
     let mut counts = checkpoint.counts.clone();
-    let mut settled = BTreeSet::new();
-    let take = |voucher: &Voucher| voucher.book(&mut counts, &mut settled);
-    let read = read_on(log, (flow, stream, subject), checkpoint.ledger, None, take).await?;
-    Ok(Recalled { checkpoint, revision, counts, settled, read })
+    let mut sequences = Sequences::from_runs(checkpoint.counted.iter().copied());
+    let take = |voucher: &Voucher| voucher.book(&mut counts, &mut sequences);
+    let read = read_on(log, (flow, stream, subject), checkpoint.ledger, take).await?;
+    if is_anew(log, input, &checkpoint).await? {
+        tracing::warn!(
+            flow,
+            input,
+            "the input stream was made anew: its records have no outcome yet, whatever the ledger says of their sequences"
+        );
+        sequences = Sequences::default();
+        (checkpoint.counted, checkpoint.newest) = (Vec::new(), None);
+    }
+    Ok(Recalled { checkpoint, revision, counts, settled: Settled { read, sequences } })
+}
+
+/// Whether the stream is not the one that the checkpoint speaks of.
+async fn is_anew(log: &dyn Log, input: &str, checkpoint: &Checkpoint) -> Result<bool, FlowError> {
+    let Some((sequence, time)) = checkpoint.newest else { return Ok(false) };
+    let last = match patiently(|| log.stream(input)).await {
+        Ok(info) => info.last,
+        Err(LogError::UnknownStream { .. }) => return Ok(true),
+        Err(error) => return Err(error.into()),
+    };
+    let stored_at = stored_at(log, input, sequence).await?;
+    Ok(sequence > last || stored_at.is_some_and(|stored_at| stored_at != time))
+}
+
+/// When a record was stored. `None`: it has expired or was deleted, and can't be compared.
+async fn stored_at(log: &dyn Log, stream: &str, sequence: u64) -> Result<Option<Time>, FlowError> {
+    match patiently(|| log.get(stream, sequence)).await {
+        Ok(stored) => Ok(stored.map(|stored| stored.time)),
+        Err(LogError::UnknownStream { .. }) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
 }
 
 pub(crate) async fn read_checkpoint(
@@ -101,26 +154,21 @@ pub(crate) async fn read_checkpoint(
     Ok((checkpoint, entry.revision))
 }
 
-/// Shows `take` the vouchers behind a place of the ledger, up to those that were stored after
-/// `until`. Returns the place of the last one.
+/// Shows `take` the vouchers behind a place of the ledger. Returns the place of the last one.
 async fn read_on(
     log: &dyn Log,
     (flow, stream, subject): (&str, &str, &Subject),
     mut place: u64,
-    until: Option<Time>,
     mut take: impl FnMut(&Voucher),
 ) -> Result<u64, FlowError> {
     let filter = [subject.clone().into()];
     let mut reader = patiently(|| log.read(stream, Start::Sequence(place + 1), &filter)).await?;
     loop {
-        let records = reader.next(READ_MAX, Duration::ZERO).await?;
+        let records = read_patiently(&mut *reader, READ_MAX).await?;
         if records.is_empty() {
             return Ok(place);
         }
         for stored in records {
-            if until.is_some_and(|until| stored.time > until) {
-                return Ok(place);
-            }
             place = stored.sequence;
             take_voucher(flow, &stored, &mut take);
         }
@@ -148,42 +196,21 @@ impl Ledger {
         let sequences = &mut settled.sequences;
         let take = |voucher: &Voucher| {
             for ((first, last), _) in voucher.runs() {
-                sequences.extend(first..=last);
+                sequences.insert_run(first, last);
             }
         };
         let at = (&*self.flow, &*self.stream, &self.subject);
-        settled.read = read_on(&*self.log, at, settled.read, None, take).await?;
-        keep_newest(&mut settled.sequences);
+        settled.read = read_on(&*self.log, at, settled.read, take).await?;
+        settled.sequences.keep_newest(SETTLED_RUNS_MAX);
         Ok(())
     }
 }
 
-/// What the ledger says is settled.
-#[derive(Default)]
-pub(crate) struct Settled {
-    /// How far it was read.
-    pub(crate) read: u64,
-    /// Input sequences; where there are many, the last ones.
-    pub(crate) sequences: BTreeSet<u64>,
-}
-
-pub(crate) fn keep_newest(sequences: &mut BTreeSet<u64>) {
-    while sequences.len() > COUNTED_MAX {
-        sequences.pop_first();
-    }
-}
-
 impl History {
-    /// `hold` is how long it may take until what a voucher says is acknowledged.
-    pub(crate) async fn open(
-        ledger: Ledger,
-        recalled: &Recalled,
-        hold: Duration,
-    ) -> Result<Self, FlowError> {
-        let bucket = ledger.log.bucket(BUCKET).await?;
+    pub(crate) async fn open(ledger: Ledger, recalled: &Recalled) -> Result<Self, FlowError> {
+        let bucket = patiently(|| ledger.log.bucket(BUCKET)).await?;
         let (checkpoint, revision) = (recalled.checkpoint.clone(), recalled.revision);
-        let (counted, written) = (BTreeSet::new(), Instant::now());
-        Ok(Self { ledger, bucket, checkpoint, revision, counted, hold, written })
+        Ok(Self { ledger, bucket, checkpoint, revision, written: Instant::now() })
     }
 
     /// Writes a checkpoint now and then, so that a start has little to read.
@@ -200,16 +227,21 @@ impl History {
         // The ledger alone says what was settled: others may have written to it too.
         let Ledger { log, flow, stream, subject } = &self.ledger;
         let at = (&**flow, &**stream, subject);
-        let until = Time::now().minus(self.hold);
-        let Checkpoint { ledger, counts } = &mut self.checkpoint;
-        let counted = &mut self.counted;
-        let take = |voucher: &Voucher| voucher.book(counts, counted);
-        let place = read_on(&**log, at, *ledger, Some(until), take).await?;
-        if place == *ledger {
-            return Ok(());
-        }
+        let Checkpoint { ledger, counts, counted, newest } = &mut self.checkpoint;
+        let mut sequences = Sequences::from_runs(counted.iter().copied());
+        let mut input = None;
+        let take = |voucher: &Voucher| {
+            voucher.book(counts, &mut sequences);
+            input = Some(voucher.input.clone());
+        };
+        let place = read_on(&**log, at, *ledger, take).await?;
+        let Some(input) = input else { return Ok(()) };
         *ledger = place;
-        keep_newest(&mut self.counted);
+        sequences.keep_newest(COUNTED_RUNS_MAX);
+        *counted = sequences.runs().collect();
+        if let Some((_, last)) = counted.last().copied() {
+            *newest = stored_at(&**log, &input, last).await?.map(|time| (last, time));
+        }
         self.write().await
     }
 
@@ -256,9 +288,9 @@ mod tests {
         log.ensure_stream(&StreamConfig::new("books", subjects)).await.unwrap();
         let subject = Subject::new("books.f").unwrap();
         let ledger = Ledger::new(Arc::clone(&log), "f", "books", subject.clone());
-        let recall = || recall(&*log, "f", "books", &subject);
+        let recall = || recall(&*log, "f", "books", &subject, "in");
         let recalled = recall().await.unwrap();
-        let open = || History::open(ledger.clone(), &recalled, Duration::ZERO);
+        let open = || History::open(ledger.clone(), &recalled);
         let (mut left, mut right) = (open().await.unwrap(), open().await.unwrap());
         for round in 0..6_u64 {
             vouch(&*log, round * 10 + 1..=round * 10 + 10).await;
@@ -269,5 +301,44 @@ mod tests {
             assert_eq!(recall().await.unwrap().counts.emitted, (round + 1) * 10);
         }
         assert!(right.checkpoint.ledger > 6, "{:?}", right.checkpoint);
+        // What was counted in vain, because the other came first, is counted again.
+        for is_left in [false, true, true] {
+            let history = if is_left { &mut left } else { &mut right };
+            history.count_on().await.unwrap();
+            vouch(&*log, 61..=70).await;
+        }
+        assert_eq!(recall().await.unwrap().counts.emitted, 70);
+        assert_eq!(left.checkpoint.counts.emitted, 70, "{:?}", left.checkpoint);
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn i4_records_of_an_input_that_was_made_anew_are_not_taken_for_settled_ones() {
+        let (first, second) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let open = async |directory: &tempfile::TempDir| {
+            let log: Arc<dyn Log> = Arc::new(EmbeddedLog::open(directory.path()).unwrap());
+            for name in ["books", "in"] {
+                let subjects = vec![SubjectFilter::new(format!("{name}.>")).unwrap()];
+                log.ensure_stream(&StreamConfig::new(name, subjects)).await.unwrap();
+            }
+            for _ in 0..3 {
+                let record = Record::new(Subject::new("in.x").unwrap(), b"{}".to_vec());
+                log.publish(vec![record]).await.pop().unwrap().unwrap();
+            }
+            log
+        };
+        let subject = Subject::new("books.f").unwrap();
+        let (old, new) = (open(&first).await, open(&second).await);
+        vouch(&*old, 1..=3).await;
+        let recalled = recall(&*old, "f", "books", &subject, "in").await.unwrap();
+        let ledger = Ledger::new(Arc::clone(&old), "f", "books", subject.clone());
+        History::open(ledger, &recalled).await.unwrap().count_on().await.unwrap();
+        let recalled = recall(&*old, "f", "books", &subject, "in").await.unwrap();
+        assert!(recalled.settled.contains(3));
+        // The same books beside another stream of that name.
+        let books = old.bucket(BUCKET).await.unwrap().get("f").await.unwrap().unwrap();
+        new.bucket(BUCKET).await.unwrap().put("f", books.value).await.unwrap();
+        let recalled = recall(&*new, "f", "books", &subject, "in").await.unwrap();
+        assert!(!recalled.settled.contains(3));
+        assert_eq!(recalled.counts.emitted, 3);
     }
 }

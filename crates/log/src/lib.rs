@@ -2,7 +2,7 @@
 //!
 //! Floor 1. [`Log`] is the contract: streams with subjects, durable consumers, buckets. The
 //! semantics are JetStream's. [`EmbeddedLog`] keeps it in one process, on disk; [`NatsLog`] on the
-//! servers of NATS JetStream. The module `conformance` (feature `conformance`) is the kit that every log must pass.
+//! servers of NATS JetStream, where [`NatsRequests`] also asks services and is one. The module `conformance` (feature `conformance`) is the kit that every log must pass.
 
 mod check;
 #[cfg(feature = "conformance")]
@@ -21,6 +21,8 @@ pub use contract::{
 };
 pub use embedded::EmbeddedLog;
 pub use error::{Hint, LogError};
-pub use nats::{Existing, NatsLog, NatsUrl};
-pub use patience::patiently;
+pub use nats::{
+    Answer, Existing, NatsLog, NatsRequests, NatsService, NatsUrl, Query, Refusal, ServiceSpec,
+};
+pub use patience::{patiently, read_patiently};
 pub use url::{Access, LogUrl};

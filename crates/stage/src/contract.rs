@@ -224,6 +224,20 @@ impl Item {
         }
     }
 
+    /// What the stages have added, as an object of its own.
+    pub fn additions(&self) -> Vec<u8> {
+        let mut out = vec![b'{'];
+        for (at, (name, json)) in self.members.iter().enumerate() {
+            // Names are the stages' own words: they need no escapes.
+            let begin = if at == 0 { "\"" } else { ",\"" };
+            for part in [begin.as_bytes(), name.as_bytes(), b"\":", json] {
+                out.extend_from_slice(part);
+            }
+        }
+        out.push(b'}');
+        out
+    }
+
     /// The record back, for another try or a dead letter.
     pub fn into_record(self) -> Record {
         self.record

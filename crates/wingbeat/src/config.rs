@@ -255,6 +255,23 @@ pub(crate) struct ProcessorSettings {
     pub(crate) duplicate_window: Span,
     /// What the names of its metrics begin with.
     pub(crate) metrics_prefix: String,
+    /// Whether it answers requests over NATS, on the subject `sentiment.analyze`: `auto`, where the
+    /// log is on NATS; `on`, and it is an error where it is not; `off`.
+    #[schemars(extend("x-env" = ["ANSWER_REQUESTS"]))]
+    pub(crate) answer: Answering,
+}
+
+/// Whether a service answers requests over NATS.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Answering {
+    /// Where the log is on NATS.
+    #[default]
+    Auto,
+    /// Always.
+    On,
+    /// Never.
+    Off,
 }
 
 impl Default for ProcessorSettings {
@@ -271,6 +288,7 @@ impl Default for ProcessorSettings {
             queue_group: String::new(),
             duplicate_window: Span::from_secs(600),
             metrics_prefix: "stream_processor".to_owned(),
+            answer: Answering::Auto,
         }
     }
 }

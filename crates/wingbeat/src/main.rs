@@ -4,6 +4,7 @@
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "this is the program that talks")]
 
+mod analysis;
 mod cli;
 mod commands;
 mod config;
@@ -48,6 +49,7 @@ fn run(cli: &Cli) -> Result<(), Failure> {
             block_on(commands::simulate_network::run(&cli.global, args))
         }
         Command::Enrich(args) => block_on(commands::enrich::run(&cli.global, args)),
+        Command::Ask(args) => block_on(commands::ask::run(&cli.global, args)),
         Command::Mock(args) => block_on(commands::mock::run(&cli.global, args)),
         Command::Streams(args) => block_on(commands::streams::run(&cli.global, args)),
         Command::Dead(args) => block_on(commands::dead::run(&cli.global, args)),

@@ -43,7 +43,7 @@ pub struct Cursor {
 impl Cursor {
     /// Looks up where the source of that description was left.
     pub async fn find(log: &dyn Log, description: &Description) -> Result<Self, FlowError> {
-        let bucket = log.bucket(BUCKET).await?;
+        let bucket = patiently(|| log.bucket(BUCKET)).await?;
         // A source whose positions mean nothing after a restart starts anew, under a name of its
         // own, so that its positions are not taken for those of the run before.
         let identity = match &description.fingerprint {
@@ -54,7 +54,7 @@ impl Cursor {
         let digest = digest.as_str().trim_start_matches("sha256:");
         let source = format!("{}:{}", description.kind, &digest[..16]);
         let key = format!("{NAME}.{}.{}", description.kind, &digest[..16]);
-        let (saved, revision) = match bucket.get(&key).await? {
+        let (saved, revision) = match patiently(|| bucket.get(&key)).await? {
             None => {
                 let fresh = SavedPlace {
                     spec: description.spec.clone(),
@@ -121,10 +121,10 @@ impl Cursor {
 
 /// All saved places of a log, by key.
 pub(crate) async fn saved_places(log: &dyn Log) -> Result<Vec<SavedPlace>, FlowError> {
-    let bucket = log.bucket(BUCKET).await?;
+    let bucket = patiently(|| log.bucket(BUCKET)).await?;
     let mut places = Vec::new();
-    for key in bucket.keys().await? {
-        if let Some(entry) = bucket.get(&key).await? {
+    for key in patiently(|| bucket.keys()).await? {
+        if let Some(entry) = patiently(|| bucket.get(&key)).await? {
             let place =
                 serde_json::from_slice(&entry.value).map_err(|error| FlowError::Stored {
                     what: format!("the key `{key}` of bucket `{BUCKET}`"),
@@ -155,9 +155,9 @@ impl LegacyCursor {
     ///
     /// When there is one that can't be read: to go on from now would be a silent loss.
     pub async fn read(&self, log: &dyn Log) -> Result<Option<u64>, FlowError> {
-        let bucket = log.bucket(&self.bucket).await?;
+        let bucket = patiently(|| log.bucket(&self.bucket)).await?;
         for key in [self.key.clone(), format!("{}.cursor", self.key)] {
-            let Some(entry) = bucket.get(&key).await? else { continue };
+            let Some(entry) = patiently(|| bucket.get(&key)).await? else { continue };
             let text = String::from_utf8_lossy(&entry.value);
             let number = text.trim().parse().ok();
             let json = || {
@@ -176,11 +176,11 @@ impl LegacyCursor {
 
     /// Writes the sequence, as a decimal number. It never goes back.
     pub(super) async fn write(&self, log: &dyn Log, sequence: u64) -> Result<(), FlowError> {
-        let bucket = log.bucket(&self.bucket).await?;
+        let bucket = patiently(|| log.bucket(&self.bucket)).await?;
         if self.read(log).await?.is_some_and(|saved| saved >= sequence) {
             return Ok(());
         }
-        bucket.put(&self.key, sequence.to_string().into()).await?;
+        patiently(|| bucket.put(&self.key, sequence.to_string().into())).await?;
         Ok(())
     }
 }

@@ -14,7 +14,7 @@ use std::{
 };
 
 use tokio::time::Instant;
-use wingbeat_log::{Log, PubAck, Start, Stored};
+use wingbeat_log::{Log, PubAck, Start, Stored, patiently, read_patiently};
 use wingbeat_record::{DeadCause, Headers, Outcome, Reason, Time, name};
 
 use super::{SavedPlace, cursor::is_of};
@@ -42,7 +42,7 @@ pub(super) struct Unbooked {
 
 impl Unbooked {
     pub(super) async fn open(log: &dyn Log, saved: &SavedPlace) -> Result<Self, FlowError> {
-        let before = log.streams().await?.into_iter();
+        let before = patiently(|| log.streams()).await?.into_iter();
         let mut unbooked = Self {
             source: saved.source.clone(),
             position: saved.position,
@@ -118,9 +118,10 @@ impl Unbooked {
     ) -> Result<usize, FlowError> {
         let mut taken = 0;
         for (stream, last) in &self.before {
-            let mut reader = log.read(stream, Start::Time(self.saved_at), &[]).await?;
+            let start = Start::Time(self.saved_at);
+            let mut reader = patiently(|| log.read(stream, start, &[])).await?;
             loop {
-                let records = reader.next(READ_MAX, Duration::ZERO).await?;
+                let records = read_patiently(&mut *reader, READ_MAX).await?;
                 for stored in &records {
                     let headers = &stored.record.headers;
                     if is_of(&self.source, headers)

@@ -8,8 +8,9 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value, json};
+use wingbeat_record::Time;
 
-use super::connection::Connection;
+use super::{connection::Connection, filters::Filters, message};
 use crate::LogError;
 
 /// A configuration with all its fields, known or not.
@@ -153,7 +154,16 @@ impl Connection {
             LogError::unavailable(what, format!("the answer makes no sense: {error}"))
         };
         let body = serde_json::to_vec(body).map_err(unreadable)?;
-        let answer = self.request(what, self.api(request), Bytes::from(body)).await?;
+        let ask = || self.request(what, self.api(request), Bytes::from(body.clone()));
+        let mut answer = ask().await;
+        // Whoever was asked may have gone away meanwhile, and another taken over. To be asked
+        // twice changes nothing.
+        let is_question = ["INFO", "GET", "NAMES", "LIST"];
+        let is_question = request.split('.').any(|token| is_question.contains(&token));
+        if is_question && matches!(answer, Err(LogError::Unavailable { .. })) {
+            answer = ask().await;
+        }
+        let answer = answer?;
         let refusal: Refusal = serde_json::from_slice(&answer.payload).map_err(unreadable)?;
         match refusal.error {
             Some(error) => Ok(Err(error)),
@@ -270,6 +280,53 @@ impl Connection {
             }
             Err(error) => Err(error.into_log_error(&what)),
         }
+    }
+
+    /// Whether the stream has something from a sequence on that the server sends for these filters.
+    ///
+    /// A consumer reads the copy of the server that leads it. That copy may lie behind the
+    /// stream's: then the consumer says that nothing is left although something was acknowledged
+    /// long ago. The stream's leader, which answers here, knows better. A server on its own has
+    /// one copy, and is not asked.
+    pub(super) async fn has_since(
+        &self,
+        stream: &str,
+        filters: &Filters,
+        sequence: u64,
+    ) -> Result<bool, LogError> {
+        if !self.is_clustered() {
+            return Ok(false);
+        }
+        for subject in filters.sent() {
+            let wanted = json!({ "seq": sequence, "next_by_subj": subject });
+            if self.message(stream, &wanted).await?.is_some() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// The same from a time on.
+    pub(super) async fn has_since_time(
+        &self,
+        stream: &str,
+        filters: &Filters,
+        since: Time,
+    ) -> Result<bool, LogError> {
+        if !self.is_clustered() {
+            return Ok(false);
+        }
+        for subject in filters.sent() {
+            let last = self.message(stream, &json!({ "last_by_subj": subject })).await?;
+            if last.is_some_and(|last| message::time(&last.time) >= since) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    fn is_clustered(&self) -> bool {
+        self.client().server_info().cluster.is_some()
     }
 
     /// Deletes one message and overwrites its bytes.

@@ -55,14 +55,15 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    /// Connects. Waits [`OPEN_WAIT`] for a server, unless one refuses the login.
-    pub(super) async fn open(url: &NatsUrl) -> Result<Self, LogError> {
+    /// Connects. Waits [`OPEN_WAIT`] for a server, unless one refuses the login. At most
+    /// `waiting_max` messages wait for one subscriber; the client drops what comes beyond.
+    pub(super) async fn open(url: &NatsUrl, waiting_max: usize) -> Result<Self, LogError> {
         let deadline = Instant::now() + OPEN_WAIT;
         let mut attempts = 0;
         loop {
             let (losses_in, losses) = watch::channel(0);
             let violations = broadcast::Sender::new(64);
-            let options = options(url, losses_in, violations.clone()).await?;
+            let options = options(url, waiting_max, losses_in, violations.clone()).await?;
             let error = match options.connect(&url.servers[..]).await {
                 Ok(client) => {
                     let prefix = url.prefix.clone();
@@ -222,6 +223,7 @@ fn pause(attempts: usize) -> Duration {
 
 async fn options(
     url: &NatsUrl,
+    waiting_max: usize,
     losses: watch::Sender<u64>,
     violations: broadcast::Sender<Arc<str>>,
 ) -> Result<ConnectOptions, LogError> {
@@ -231,7 +233,7 @@ async fn options(
         .name(&url.name)
         .connection_timeout(CONNECT_WAIT)
         .request_timeout(Some(ANSWER_WAIT))
-        .subscription_capacity(SUBSCRIPTION_MESSAGES_MAX)
+        .subscription_capacity(waiting_max)
         .ping_interval(Duration::from_secs(10))
         .reconnect_delay_callback(
             |attempts| if attempts <= 1 { Duration::ZERO } else { pause(attempts) },
@@ -277,7 +279,10 @@ fn note(
             tracing::info!(servers, "connected to the log again");
         }
         Event::SlowConsumer(_) => {
-            tracing::error!(servers, "the client dropped messages of the log; please report this");
+            tracing::error!(
+                servers,
+                "messages came faster than they were taken: some were dropped"
+            );
         }
         Event::ServerError(ServerError::Other(message)) => {
             tracing::warn!(servers, message, "the log's server complains");

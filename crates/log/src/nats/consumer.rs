@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use serde_json::{Value, json};
 use tokio::time::Instant;
-use wingbeat_record::{SubjectFilter, Time};
+use wingbeat_record::{Sequences, SubjectFilter, Time};
 
 use super::{
     api::{Config, ConsumerAnswer},
@@ -20,7 +20,6 @@ use super::{
     message::{DeliveryInfo, delivered},
     missed::{self, Missed},
     pull::{PullError, Puller},
-    settled::Settled,
     stream::{nanos, object, text, texts},
 };
 use crate::{
@@ -30,6 +29,8 @@ use crate::{
 
 /// At most this many unsettled sequences are listed where the server does not say which they are.
 const UNSETTLED_LISTED_MAX: u64 = 1_000_000;
+/// Of what was settled at most this many runs are remembered.
+const SETTLED_RUNS_MAX: usize = 100_000;
 /// How long a consumer that does not answer is asked again before that is an error.
 const LEADER_WAIT: Duration = Duration::from_secs(10);
 const LEADER_PAUSE: Duration = Duration::from_millis(100);
@@ -50,7 +51,10 @@ pub(super) struct NatsConsumer {
 #[derive(Default)]
 struct Held {
     by_sequence: BTreeMap<u64, HeldDelivery>,
-    settled: Settled,
+    /// What this handle has settled for good. A server that crashes may forget acknowledgements,
+    /// and delivers the records again to somebody who is still there and has them in his books:
+    /// they are acknowledged again, and not delivered.
+    settled: Sequences,
 }
 
 struct HeldDelivery {
@@ -348,6 +352,7 @@ impl Consumer for NatsConsumer {
         for (sequence, reply, is_final) in done {
             if is_final {
                 held.settled.insert(sequence);
+                held.settled.keep_newest(SETTLED_RUNS_MAX);
             }
             // It may have been delivered again meanwhile.
             if held.by_sequence.get(&sequence).is_some_and(|delivery| delivery.reply == reply) {
@@ -364,6 +369,10 @@ impl Consumer for NatsConsumer {
         };
         self.missed.check_now(&self.connection).await;
         let mut info = info(stream, &answer);
+        if info.pending == 0 {
+            let behind = self.connection.has_since(stream, &self.filters, info.delivered + 1);
+            info.pending = u64::from(behind.await?);
+        }
         info.config.filters.clone_from(&self.config.filters);
         let held: Vec<u64> = self.held().by_sequence.keys().copied().collect();
         if held.len() as u64 == info.unsettled_count {

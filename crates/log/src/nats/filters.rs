@@ -37,6 +37,15 @@ impl Filters {
         self.is_on_server || self.all.iter().any(|filter| filter.matches(subject))
     }
 
+    /// What the server sends.
+    pub(super) fn sent(&self) -> Vec<&str> {
+        match &self.all[..] {
+            [] => vec![">"],
+            _ if !self.is_on_server => vec![">"],
+            all => all.iter().map(SubjectFilter::as_str).collect(),
+        }
+    }
+
     /// As JetStream writes them.
     pub(super) fn settings(&self) -> Config {
         let texts: Vec<&str> = self.all.iter().map(SubjectFilter::as_str).collect();

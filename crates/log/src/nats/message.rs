@@ -21,7 +21,7 @@ pub(super) fn header_map(headers: &Headers) -> Result<Option<HeaderMap>, LogErro
 }
 
 /// Headers, sorted by name: the client does not keep their order.
-fn headers(map: Option<&HeaderMap>) -> Headers {
+pub(super) fn headers(map: Option<&HeaderMap>) -> Headers {
     let mut headers = Headers::new();
     let Some(map) = map else { return headers };
     let mut names: Vec<_> = map.iter().collect();

@@ -8,9 +8,9 @@
 //! | publish.rs | records with their acknowledgements |
 //! | pull.rs, reader.rs | deliveries |
 //! | filters.rs | what the server does not filter |
-//! | settled.rs | what a crashed server may deliver again |
 //! | missed.rs | what expired before a consumer came to it |
 //! | message.rs | records as messages |
+//! | requests.rs | requests and answers, beside the log |
 //!
 //! What is different from the embedded log stands in `docs/logs.md`.
 
@@ -43,17 +43,18 @@ mod missed;
 mod publish;
 mod pull;
 mod reader;
-mod settled;
+mod requests;
 mod stream;
 mod tls;
 mod url;
 
 use api::{Config, ConsumerAnswer, StreamAnswer, code};
-use connection::Connection;
+use connection::{Connection, SUBSCRIPTION_MESSAGES_MAX};
 use consumer::NatsConsumer;
 use filters::Filters;
 use publish::Publisher;
 use reader::NatsReader;
+pub use requests::{Answer, NatsRequests, NatsService, Query, Refusal, ServiceSpec};
 pub use url::{Existing, NatsUrl};
 
 /// How long closing waits for what is under way.
@@ -78,7 +79,7 @@ pub struct NatsLog {
 impl NatsLog {
     /// Connects. Waits 10 s for a server; then that is an error with the hint *transient*.
     pub async fn open(url: &NatsUrl) -> Result<Self, LogError> {
-        let connection = Arc::new(Connection::open(url).await?);
+        let connection = Arc::new(Connection::open(url, SUBSCRIPTION_MESSAGES_MAX).await?);
         let what = format!("can't use {url}");
         let account = connection.ask::<serde_json::Value>(&what, "INFO", &json!({})).await?;
         account.map_err(|error| error.into_log_error(&what))?;
@@ -197,6 +198,11 @@ impl NatsLog {
         answer: &ConsumerAnswer,
     ) -> Result<ConsumerInfo, LogError> {
         let mut info = consumer::info(stream, answer);
+        if info.pending == 0 {
+            let filters = Filters::new(&info.config.filters, true);
+            let behind = self.connection.has_since(stream, &filters, info.delivered + 1);
+            info.pending = u64::from(behind.await?);
+        }
         info.missed = missed::read(&self.connection, stream, &answer.name).await?;
         Ok(info)
     }

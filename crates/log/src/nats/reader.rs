@@ -146,6 +146,16 @@ impl NatsReader {
         Ok(Some(records))
     }
 
+    /// Whether the stream has more than the consumer sees.
+    async fn is_behind(&self) -> Result<bool, LogError> {
+        let (connection, stream) = (&self.connection, &self.stream);
+        match self.start {
+            Start::Sequence(next) => connection.has_since(stream, &self.filters, next).await,
+            Start::Time(time) => connection.has_since_time(stream, &self.filters, time).await,
+            Start::First | Start::Last | Start::New => Ok(false),
+        }
+    }
+
     /// Forgets the consumer. The server does so too, later.
     fn forget(&mut self) {
         self.consumer = None;
@@ -161,20 +171,22 @@ impl Reader for NatsReader {
             return Ok(Vec::new());
         }
         let deadline = Instant::now() + wait;
-        let mut leader_deadline = None;
+        let mut give_up = None;
         loop {
             let place = self.last;
             match self.pull(max, deadline).await? {
-                Some(records) if records.is_empty() && self.last > place => {}
-                Some(records) => return Ok(records),
-                None => {
+                Some(records) if !records.is_empty() => return Ok(records),
+                // All of it was passed over.
+                Some(_) if self.last > place => {}
+                Some(_) if !self.is_behind().await? => return Ok(Vec::new()),
+                // The consumer was lost, or its copy lies behind: another may have a better one.
+                Some(_) | None => {
                     self.forget();
-                    let until =
-                        *leader_deadline.get_or_insert_with(|| Instant::now() + LEADER_WAIT);
+                    let until = *give_up.get_or_insert_with(|| Instant::now() + LEADER_WAIT);
                     if Instant::now() >= until {
                         return Err(LogError::unavailable(
                             format!("can't read from stream `{}`", self.stream),
-                            "its consumers have no leader right now",
+                            "its consumers have no leader right now, or lie behind the stream",
                         ));
                     }
                     tokio::time::sleep(LEADER_PAUSE).await;

@@ -5,6 +5,7 @@
 mod cluster;
 mod faults;
 mod login;
+mod requests;
 mod server;
 
 use std::sync::Arc;

@@ -10,6 +10,10 @@ mod services;
 
 pub(crate) use services::{Ingest, Mock, Process, Profile, SourceArgs, Up, Web};
 
+mod ask;
+
+pub(crate) use ask::{Ask, Request};
+
 /// Watches a live stream of posts and tells what people feel and talk about, as it happens.
 #[derive(Debug, Parser)]
 #[command(
@@ -86,6 +90,8 @@ pub(crate) enum Command {
     Web(Web),
     /// Enrich JSON lines from standard input or a file to standard output
     Enrich(Enrich),
+    /// Ask what the models say of a text, here or over NATS
+    Ask(Ask),
     /// Publish made-up posts into the log, or write them to standard output
     Mock(Mock),
     /// Run a network of our own on this machine: a relay and both Jetstreams, with faults on command
@@ -203,6 +209,8 @@ pub(crate) enum Streams {
     Create(Create),
     /// Publish what comes on standard input
     Publish(Publish),
+    /// Send a request over NATS and print the answer
+    Request(Request),
     /// List the intervals of which the source can't prove that it saw everything
     Gaps {
         /// How the list is printed

@@ -1,5 +1,6 @@
 //! The commands, one file each.
 
+pub(crate) mod ask;
 pub(crate) mod audit;
 pub(crate) mod check;
 pub(crate) mod config;
@@ -144,8 +145,13 @@ pub(crate) async fn open_source(
 /// Writes a line to standard output. A reader that has gone away (`| head`) ends the command in
 /// good order.
 pub(crate) fn print_line(line: &str) -> Result<(), Failure> {
+    print_bytes(line.as_bytes())
+}
+
+/// As [`print_line`], any bytes.
+pub(crate) fn print_bytes(line: &[u8]) -> Result<(), Failure> {
     let mut out = std::io::stdout().lock();
-    match writeln!(out, "{line}") {
+    match out.write_all(line).and_then(|()| out.write_all(b"\n")) {
         Ok(()) => Ok(()),
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => std::process::exit(0),
         Err(error) => Err(Failure::io("can't write to standard output", &error)),

@@ -9,7 +9,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 use wingbeat_flow::{Cursor, Flow, FlowError, Ingest, IngestStatus, Pack, Pipeline, Pool, Stages};
-use wingbeat_log::{Consumer, Log};
+use wingbeat_log::{Consumer, Log, patiently};
 use wingbeat_ops::{logging, shutdown};
 use wingbeat_source::{
     Connection, Description, Item, Place, Source, SourceError, SourceSpec, network::Verify,
@@ -402,7 +402,7 @@ impl Running {
             loop {
                 let mut left = 0;
                 for consumer in &self.consumers {
-                    let info = consumer.info().await?;
+                    let info = patiently(|| consumer.info()).await?;
                     left += info.pending + info.unsettled_count;
                 }
                 if left == 0 {

@@ -7,7 +7,7 @@ use std::{
 
 use tokio_util::sync::CancellationToken;
 use wingbeat_flow::{Flow, FollowedBooks, Pack, Pipeline, Pool, SubjectTemplate};
-use wingbeat_log::{Consumer, Log};
+use wingbeat_log::{Consumer, Log, patiently};
 use wingbeat_ops::{logging, shutdown};
 use wingbeat_record::SubjectFilter;
 use wingbeat_web::ServiceReport as _;
@@ -23,10 +23,12 @@ use crate::{
     summary,
 };
 
+pub(crate) mod answer;
 mod meter;
 mod peers;
 mod report;
 
+use answer::AnswerDesk;
 use peers::Peers;
 use report::{Backlog, Report};
 
@@ -106,9 +108,14 @@ pub(crate) fn pack(config: &Config) -> Result<Pack, Failure> {
         filter("input_subject", format!("{}.>", names.input_subject))?
     };
     let output = filter("output_subject", format!("{}.>", names.output_subject))?;
+    let template = |name: &str, text: &str| {
+        let wrong = |error| Failure::Config(format!("`processor.{name}`: {error}"));
+        SubjectTemplate::new(text).map_err(wrong)
+    };
     let to = format!("{}.{}", names.output_subject, names.output_tokens);
-    let to = SubjectTemplate::new(&to)
-        .map_err(|error| Failure::Config(format!("`processor.output_tokens`: {error}")))?;
+    let to = template("output_tokens", &to)?;
+    // Whoever brings posts in writes them there; the audit compares with it.
+    pack.ingest.to = template("input_subject", &format!("{}.posts", names.input_subject))?;
     let written = pack.stream_of("to", flow.to.filter())?;
     let read = std::mem::replace(&mut flow.from, names.input_stream.clone());
     for (old, new, subject) in
@@ -146,6 +153,7 @@ async fn run_on(
         .map_err(|error| Failure::io("can't start threads for the stages", &error))?;
     let ledger = pack.stream_of("ledger", spec.ledger.filter())?;
     let pipeline = Pipeline::new(&spec.stages, &pack.stages)?.metered(report.meter());
+    let answers = AnswerDesk::open(config, &pool)?;
     let flow = Flow::open(name, spec, &ledger, Arc::clone(log), pipeline, pool).await?;
     let followed = FollowedBooks::open(name, spec, &ledger, Arc::clone(log)).await?;
     let peers = Peers::open(&**log, &config.log.url, spec).await?;
@@ -171,6 +179,7 @@ async fn run_on(
         Some(ended) => Some(ended),
         None => tokio::time::timeout(STOP_WAIT, running).await.ok(),
     };
+    answers.close().await;
     serving.finish().await;
     report.log.ask(async { peers.lock().await.leave().await }).await;
     summary::print(&[books], args.format)?;
@@ -188,7 +197,7 @@ async fn run_on(
 
 async fn wait_until_idle(consumer: &dyn Consumer) -> Result<(), Failure> {
     loop {
-        let info = consumer.info().await?;
+        let info = patiently(|| consumer.info()).await?;
         if info.pending == 0 && info.unsettled.is_empty() {
             return Ok(());
         }

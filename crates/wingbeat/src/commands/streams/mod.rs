@@ -18,6 +18,7 @@ use crate::{
     table::{self, bytes, number},
 };
 
+mod request;
 mod write;
 
 const READ_MAX: usize = 500;
@@ -27,6 +28,9 @@ const FOLLOW_WAIT: Duration = Duration::from_secs(1);
 pub(crate) async fn run(global: &Global, command: &Streams) -> Result<(), Failure> {
     let config = config::load(global, None, Vec::new())?.config;
     logging::start(config.logging.level, config.logging.format);
+    if let Streams::Request(args) = command {
+        return request::run(&config, args).await;
+    }
     if let Streams::Create(_) | Streams::Publish(_) = command {
         // Streams that are missing are named, not made.
         let log = config.log.url.open(Access::Write).await?;
@@ -47,7 +51,7 @@ pub(crate) async fn run(global: &Global, command: &Streams) -> Result<(), Failur
         }
         Streams::Tail(args) => tail(&*log, args).await,
         Streams::Gaps { format } => gaps(&*log, &config.pack(), *format).await,
-        Streams::Create(_) | Streams::Publish(_) => Ok(()),
+        Streams::Create(_) | Streams::Publish(_) | Streams::Request(_) => Ok(()),
     }
 }
 
