@@ -26,8 +26,9 @@ use crate::{cli::Global, failure::Failure};
 const PACKS: [(&str, &str); 1] = [("bluesky", include_str!("../../../packs/bluesky.toml"))];
 
 /// What the services in the place of others set on top of a pack.
-const SERVICES: [(&str, &str); 4] = [
+const SERVICES: [(&str, &str); 5] = [
     ("ingest", include_str!("../../../packs/services/ingest.toml")),
+    ("mock", include_str!("../../../packs/services/mock.toml")),
     ("process", include_str!("../../../packs/services/process.toml")),
     ("process-sentiment", include_str!("../../../packs/services/process-sentiment.toml")),
     ("process-topics", include_str!("../../../packs/services/process-topics.toml")),
