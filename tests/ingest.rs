@@ -5,12 +5,12 @@
 mod support;
 
 use std::{
-    io::{BufRead as _, BufReader},
+    io::BufReader,
     process::{Command, Stdio},
 };
 
 use serde_json::{Value, json};
-use support::{Home, Running};
+use support::{Home, Running, read_address, wait_until_begun};
 use wingbeat_log::{Bucket, EmbeddedLog, Log as _};
 
 fn post(number: usize, text: &str) -> String {
@@ -171,8 +171,9 @@ fn i10_it_stops_in_good_order_where_nobody_reads_what_it_says() {
     let home = Home::new();
     let mut command = home.command(&["ingest", "--port", "0", "--source", "simulator"]);
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let mut line = String::new();
-    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let mut stdout = BufReader::new(child.stdout.take().unwrap());
+    wait_until_begun(&read_address(&mut stdout).unwrap());
+    drop(stdout);
     drop(child.stderr.take());
     let id = child.id().to_string();
     assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());

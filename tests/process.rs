@@ -50,7 +50,7 @@ fn health_metrics_and_output_are_those_of_the_replaced_service() {
     let service = home.process(&[], &environment);
     let details = service.wait_for("/health/detailed", |details| {
         let (books, consumer) = (&details["books"], &details["components"]["consumer"]);
-        books["received"] == 6 && books["in_flight"] == 0 && consumer["pending"] == 0
+        books["received"] == 6 && books["in_flight"] == 0 && consumer["share"] == 0
     });
     assert_eq!(service.get("/health"), json!({"status": "ok", "service": "my-processor"}));
     assert_eq!(service.get("/ready")["ready"], true);

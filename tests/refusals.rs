@@ -57,13 +57,21 @@ fn what_the_system_refuses_is_said_in_one_line() {
     let port = taken.local_addr().unwrap().port().to_string();
     one_line(&home.run(&["up", "--port", &port]), 1, &[&port, "--port"]);
     home.write("a-file", "x");
-    one_line(&home.run(&["up", "--log", "embedded:a-file"]), 1, &["a-file"]);
-    one_line(&home.run(&["up", "--log", "embedded:/proc/wingbeat"]), 1, &["/proc/wingbeat"]);
-    one_line(&home.run(&["up", "--source", "file:missing.jsonl"]), 1, &["missing.jsonl"]);
+    one_line(&home.run(&["up", "--port", "0", "--log", "embedded:a-file"]), 1, &["a-file"]);
+    one_line(
+        &home.run(&["up", "--port", "0", "--log", "embedded:/proc/wingbeat"]),
+        1,
+        &["/proc/wingbeat"],
+    );
+    one_line(
+        &home.run(&["up", "--port", "0", "--source", "file:missing.jsonl"]),
+        1,
+        &["missing.jsonl"],
+    );
     let other = Home::new();
     other.write("thesis.txt", "important");
     let log = format!("embedded:{}", other.path().display());
-    one_line(&home.run(&["up", "--log", &log]), 78, &["thesis.txt"]);
+    one_line(&home.run(&["up", "--port", "0", "--log", &log]), 78, &["thesis.txt"]);
 }
 
 /// Fills a small file system (in a mount namespace of its own, where the kernel allows that),

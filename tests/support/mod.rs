@@ -135,8 +135,15 @@ pub struct Running {
 }
 
 impl Running {
+    /// Starts a command and waits until it waits for nothing: neither for its log nor its source.
+    pub fn start(command: Command) -> Self {
+        let running = Self::spawn(command);
+        wait_until_begun(&running.address);
+        running
+    }
+
     /// Starts a command and waits until it says its address.
-    pub fn start(mut command: Command) -> Self {
+    pub fn spawn(mut command: Command) -> Self {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
@@ -153,6 +160,13 @@ impl Running {
         Self { child, address, stdout, stderr: Some(stderr) }
     }
 
+    /// The value of a metric; `None` where it is not there.
+    pub fn metric(&self, name: &str) -> Option<f64> {
+        let (_, text) = self.get_text("/metrics");
+        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.map(|value| value.parse().unwrap())
+    }
+
     /// The address in the next line that it says.
     pub fn next_address(&mut self) -> String {
         read_address(&mut self.stdout).unwrap()
@@ -160,9 +174,7 @@ impl Running {
 
     /// Sends a signal by name, such as `TERM`.
     pub fn signal(&self, name: &str) {
-        let id = self.child.id().to_string();
-        let sent = Command::new("kill").args([&format!("-{name}"), &id]).status().unwrap();
-        assert!(sent.success());
+        signal(self.child.id(), name);
     }
 
     /// Waits for its end.
@@ -198,18 +210,34 @@ impl Running {
 
     /// A GET request: the status and the body. HTTP/1.0 answers come in one piece.
     pub fn get_text(&self, path: &str) -> (u16, String) {
-        let mut stream = std::net::TcpStream::connect(&self.address).unwrap();
-        write!(stream, "GET {path} HTTP/1.0\r\nHost: {}\r\n\r\n", self.address).unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_default();
-        let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
-        (status.unwrap_or_default(), body.to_owned())
+        get_text(&self.address, path).unwrap()
+    }
+}
+
+/// As [`Running::get_text`], of whoever answers at an address.
+fn get_text(address: &str, path: &str) -> std::io::Result<(u16, String)> {
+    let mut stream = std::net::TcpStream::connect(address)?;
+    write!(stream, "GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_default();
+    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
+    Ok((status.unwrap_or_default(), body.to_owned()))
+}
+
+/// Waits until a process waits for nothing any more, or has ended.
+pub fn wait_until_begun(address: &str) {
+    while let Ok((_, body)) = get_text(address, "/ready") {
+        let body: serde_json::Value = serde_json::from_str(&body).unwrap_or_default();
+        if body["waits_for"].is_null() {
+            return;
+        }
+        std::thread::yield_now();
     }
 }
 
 /// The host and port of the URL in the next line; that line where there is none.
-fn read_address(stdout: &mut impl std::io::BufRead) -> Result<String, String> {
+pub fn read_address(stdout: &mut impl std::io::BufRead) -> Result<String, String> {
     let mut line = String::new();
     stdout.read_line(&mut line).unwrap();
     let address = line.split_once("://").map(|(_, address)| address);
@@ -230,6 +258,12 @@ impl Drop for Running {
 /// How many posts came through a processor. It is `None` while it does not answer.
 pub fn processed(processor: &Running) -> u64 {
     processor.get("/health/detailed")["service_stats"]["posts_processed"].as_u64().unwrap()
+}
+
+/// Sends a process a signal by name, such as `STOP`.
+pub fn signal(id: u32, name: &str) {
+    let sent = Command::new("kill").args([&format!("-{name}"), &id.to_string()]).status();
+    assert!(sent.unwrap().success());
 }
 
 /// The folder of recordings and labelled data beside the checkout, where it is.

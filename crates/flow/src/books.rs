@@ -60,6 +60,21 @@ impl Counts {
         }
     }
 
+    /// What has been counted on top of earlier counts of the same books. Reasons and kinds that
+    /// were there before stay, with what has come since.
+    fn since(mut self, before: &Self) -> Self {
+        self.received = self.received.saturating_sub(before.received);
+        self.emitted = self.emitted.saturating_sub(before.emitted);
+        for (now, before) in
+            [(&mut self.filtered, &before.filtered), (&mut self.dead, &before.dead)]
+        {
+            for (reason, count) in before {
+                now.entry(reason.clone()).and_modify(|now| *now = now.saturating_sub(*count));
+            }
+        }
+        self
+    }
+
     /// Counts one outcome.
     pub fn count(&mut self, outcome: &Outcome) {
         match outcome {
@@ -90,6 +105,8 @@ fn add(counts: &mut BTreeMap<String, u64>, reason: &Reason, number: u64) {
 pub struct Books {
     name: Arc<str>,
     counts: Arc<Mutex<Counts>>,
+    /// What they said when they were opened.
+    before: Arc<Counts>,
 }
 
 impl Books {
@@ -98,7 +115,8 @@ impl Books {
     pub fn restore(name: &str, mut counts: Counts) -> Self {
         counts.received = counts.received.saturating_sub(counts.in_flight);
         counts.in_flight = 0;
-        Self { name: Arc::from(name), counts: Arc::new(Mutex::new(counts)) }
+        let before = Arc::new(counts.clone());
+        Self { name: Arc::from(name), counts: Arc::new(Mutex::new(counts)), before }
     }
 
     /// The flow's name.
@@ -113,6 +131,16 @@ impl Books {
     /// What they say now.
     pub fn counts(&self) -> Counts {
         self.lock().clone()
+    }
+
+    /// What was counted since they were opened: what this process has done. They balance as well.
+    pub fn own(&self) -> Counts {
+        self.counts().since(&self.before)
+    }
+
+    /// Sets what they say, for books that are read and not kept.
+    pub(crate) fn show(&self, counts: Counts) {
+        *self.lock() = counts;
     }
 
     /// Takes records in.
@@ -199,6 +227,22 @@ mod tests {
         let _held = books.receive(3);
         let restored = Books::restore("f", books.counts());
         assert_eq!(restored.counts(), Counts::default());
+    }
+
+    #[test]
+    fn what_this_process_has_done_begins_at_nothing_and_balances() {
+        let filtered = Outcome::Filtered(Reason::new("low_confidence"));
+        let mut before = Counts::default();
+        before.count_settled(&Outcome::Emitted, 7);
+        before.count_settled(&filtered, 2);
+        let books = Books::restore("f", before);
+        let own = books.own();
+        assert_eq!((own.received, own.emitted, own.filtered_total()), (0, 0, 0));
+        let mut held = books.receive(3);
+        books.settle(held.drain(..1).zip([&filtered]));
+        let own = books.own();
+        assert_eq!((own.received, own.in_flight, own.filtered["low_confidence"]), (3, 2, 1));
+        assert_eq!((own.imbalance(), books.counts().received), (0, 12));
     }
 
     #[test]

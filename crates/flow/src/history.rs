@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
-use wingbeat_log::{Bucket, Log, LogError, Start, patiently, read_patiently};
+use wingbeat_log::{Bucket, Log, LogError, Start, Stored, patiently, read_patiently};
 use wingbeat_record::{Sequences, Subject, Time};
 
 use crate::{
@@ -23,18 +23,18 @@ const READ_MAX: usize = 1000;
 /// Of what is counted at most this many runs are remembered, so that a checkpoint stays small.
 const COUNTED_RUNS_MAX: usize = 2_000;
 /// The same of what is kept in memory.
-const SETTLED_RUNS_MAX: usize = 100_000;
+pub(crate) const SETTLED_RUNS_MAX: usize = 100_000;
 
 /// How the books stood at a place in the ledger.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
-struct Checkpoint {
+pub(crate) struct Checkpoint {
     /// The last sequence of the ledger's stream that is counted.
-    ledger: u64,
-    counts: Counts,
+    pub(crate) ledger: u64,
+    pub(crate) counts: Counts,
     /// The input sequences that are counted: a process that was held up may vouch again for what
     /// another has settled meanwhile. Where there are many runs, the last ones.
     #[serde(default)]
-    counted: Vec<Run>,
+    pub(crate) counted: Vec<Run>,
     /// The newest of them, and when the input stream had stored it: by that an input stream that
     /// was made anew under the old name is told from the old one.
     #[serde(default)]
@@ -137,7 +137,10 @@ async fn stored_at(log: &dyn Log, stream: &str, sequence: u64) -> Result<Option<
     }
 }
 
-async fn read_checkpoint(bucket: &dyn Bucket, flow: &str) -> Result<(Checkpoint, u64), FlowError> {
+pub(crate) async fn read_checkpoint(
+    bucket: &dyn Bucket,
+    flow: &str,
+) -> Result<(Checkpoint, u64), FlowError> {
     let Some(entry) = patiently(|| bucket.get(flow)).await? else {
         return Ok((Checkpoint::default(), 0));
     };
@@ -167,12 +170,18 @@ async fn read_on(
         }
         for stored in records {
             place = stored.sequence;
-            match serde_json::from_slice::<Voucher>(&stored.record.payload) {
-                Ok(voucher) => take(&voucher),
-                Err(error) => {
-                    tracing::error!(flow, place, %error, "a record of the ledger can't be read");
-                }
-            }
+            take_voucher(flow, &stored, &mut take);
+        }
+    }
+}
+
+/// Shows `take` the voucher in a record of the ledger.
+pub(crate) fn take_voucher(flow: &str, stored: &Stored, take: &mut impl FnMut(&Voucher)) {
+    match serde_json::from_slice::<Voucher>(&stored.record.payload) {
+        Ok(voucher) => take(&voucher),
+        Err(error) => {
+            let place = stored.sequence;
+            tracing::error!(flow, place, %error, "a record of the ledger can't be read");
         }
     }
 }

@@ -47,7 +47,9 @@ pub struct Streams {
 /// What the hub shows beside the posts.
 #[derive(Debug, Clone)]
 pub struct Sources {
-    /// The books, flow by flow.
+    /// The books of the flows that this process runs.
+    pub own: Vec<Books>,
+    /// The books that are shown, flow by flow.
     pub books: Vec<Books>,
     /// What the source is doing.
     pub source: watch::Receiver<SourceStatus>,

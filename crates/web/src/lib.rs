@@ -10,11 +10,14 @@ mod events;
 mod hub;
 mod metrics;
 mod moods;
+mod readiness;
 mod server;
 mod service;
+mod wanted;
 
 pub use hub::{Hub, Sources, Streams};
-pub use metrics::write as books_metrics;
+pub use metrics::{write_flows as flow_metrics, write_own as books_metrics};
+pub use readiness::{Readiness, Waiting};
 pub use server::{Server, WebError, WebSettings};
 pub use service::{ServiceReport, ServiceServer};
 

@@ -4,7 +4,7 @@ use std::{
     collections::HashMap,
     net::{IpAddr, SocketAddr},
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
@@ -32,14 +32,13 @@ use crate::{
     assets, events,
     hub::{Event, Hub, Seen, Standing},
     metrics,
-    moods::{BUCKET_SECONDS, HISTORY_SECONDS, MOODS},
+    moods::{BUCKET_SECONDS, HISTORY_SECONDS},
+    readiness::{self, Readiness, Waiting},
+    wanted::Wanted,
 };
 
 /// A browser that is more posts behind than this loses the oldest of them.
 const BEHIND_MAX: usize = 500;
-/// How many posts a browser that joins gets unless it asks otherwise, and at most.
-const BACKFILL: usize = 25;
-const BACKFILL_MAX: usize = 200;
 /// A browser that resumes gets at most this many posts from the log; a longer gap is told.
 const RESUME_MAX: u64 = 2000;
 /// And at most about this many bytes.
@@ -95,12 +94,12 @@ pub struct Server {
 
 #[derive(Clone)]
 struct App {
-    hub: Arc<Hub>,
+    hub: Arc<OnceLock<Arc<Hub>>>,
     settings: Arc<WebSettings>,
     clients: Arc<AtomicUsize>,
     started_at: Time,
     log_url: Arc<str>,
-    is_ready: Arc<dyn Fn() -> bool + Send + Sync>,
+    readiness: Arc<Readiness>,
     stop: CancellationToken,
 }
 
@@ -119,12 +118,13 @@ impl Server {
         self.address
     }
 
-    /// Serves until `stop` is cancelled. `log_url` is shown as it is; `is_ready` answers `/ready`.
+    /// Serves until `stop` is cancelled. While there is no hub yet, requests for what it knows are
+    /// answered with 503. `log_url` is shown as it is; `readiness` answers `/ready`.
     pub async fn serve(
         self,
-        hub: Arc<Hub>,
+        hub: Arc<OnceLock<Arc<Hub>>>,
         log_url: String,
-        is_ready: impl Fn() -> bool + Send + Sync + 'static,
+        readiness: Arc<Readiness>,
         stop: CancellationToken,
     ) -> Result<(), WebError> {
         let app = App {
@@ -133,7 +133,7 @@ impl Server {
             clients: Arc::default(),
             started_at: Time::now(),
             log_url: Arc::from(log_url),
-            is_ready: Arc::new(is_ready),
+            readiness,
             stop: stop.clone(),
         };
         let router = Router::new()
@@ -162,16 +162,36 @@ fn refuse(status: StatusCode, error: &str) -> Response<Body> {
     (status, Json(json!({ "error": error }))).into_response()
 }
 
+impl App {
+    /// The hub, or what is answered where there is none yet.
+    fn hub(&self) -> Result<&Arc<Hub>, Box<Response<Body>>> {
+        self.hub.get().ok_or_else(|| {
+            let waits_for = self.readiness.waits_for();
+            let error = match &waits_for {
+                Some(Waiting { what, address, .. }) => format!("waiting for the {what} {address}"),
+                None => "starting".to_owned(),
+            };
+            let body = Json(json!({ "error": error, "waits_for": waits_for }));
+            let retry = [(header::RETRY_AFTER, "2")];
+            Box::new((StatusCode::SERVICE_UNAVAILABLE, retry, body).into_response())
+        })
+    }
+}
+
 async fn ready(State(app): State<App>) -> Response<Body> {
-    let is_ready = (app.is_ready)();
-    let status = if is_ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    let word = if is_ready { "ready" } else { "not_ready" };
-    (status, Json(json!({"ready": is_ready, "status": word}))).into_response()
+    let waits_for = app.readiness.waits_for();
+    let is_ready = waits_for.is_none() && app.hub.get().is_some();
+    readiness::answer(None, is_ready, waits_for.as_ref())
 }
 
 async fn write_metrics(State(app): State<App>) -> Response<Body> {
-    let mut text = metrics::write(&app.hub.sources.books);
-    metrics::write_clients(&mut text, app.clients.load(Ordering::Relaxed));
+    let mut text = String::new();
+    if let Some(hub) = app.hub.get() {
+        metrics::write_own(&mut text, &hub.sources.own);
+        metrics::write_flows(&mut text, &hub.sources.books);
+    }
+    let clients = app.clients.load(Ordering::Relaxed);
+    metrics::write_dashboard(&mut text, app.readiness.has_log(), clients);
     ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response()
 }
 
@@ -179,18 +199,26 @@ async fn history(
     State(app): State<App>,
     Query(query): Query<HashMap<String, String>>,
 ) -> Response<Body> {
+    let hub = match app.hub() {
+        Ok(hub) => hub,
+        Err(answer) => return *answer,
+    };
     let minutes = match query.get("minutes").map(|text| text.parse::<i64>()) {
         None => 15,
         Some(Ok(minutes)) if (1..=HISTORY_SECONDS / 60).contains(&minutes) => minutes,
         Some(_) => return refuse(StatusCode::BAD_REQUEST, "`minutes` is a number from 1 to 60"),
     };
     let since = Time::now().as_micros() / 1_000_000 - minutes * 60;
-    let buckets = app.hub.history(since);
+    let buckets = hub.history(since);
     Json(json!({"bucket_s": BUCKET_SECONDS, "buckets": buckets})).into_response()
 }
 
 async fn status(State(app): State<App>) -> Response<Body> {
-    let streams = match app.hub.log.streams().await {
+    let hub = match app.hub() {
+        Ok(hub) => hub,
+        Err(answer) => return *answer,
+    };
+    let streams = match hub.log.streams().await {
         Ok(streams) => streams,
         Err(error) => return refuse(StatusCode::SERVICE_UNAVAILABLE, &error.to_string()),
     };
@@ -203,7 +231,7 @@ async fn status(State(app): State<App>) -> Response<Body> {
             })
         })
         .collect();
-    let source = app.hub.sources.source.borrow().clone();
+    let source = hub.sources.source.borrow().clone();
     Json(json!({
         "version": env!("CARGO_PKG_VERSION"),
         "started_at": app.started_at,
@@ -211,56 +239,9 @@ async fn status(State(app): State<App>) -> Response<Body> {
         "streams": streams,
         "clients": app.clients.load(Ordering::Relaxed),
         "source": source,
-        "books": events::books_view(&app.hub.sources.books),
+        "books": events::books_view(&hub.sources.books),
     }))
     .into_response()
-}
-
-/// What a browser wants to see.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-struct Wanted {
-    mood: Option<String>,
-    topic: Option<String>,
-    backfill: usize,
-}
-
-impl Wanted {
-    fn read(query: &HashMap<String, String>) -> Result<Self, String> {
-        let mut wanted = Self { backfill: BACKFILL, ..Self::default() };
-        for (name, value) in query {
-            match name.as_str() {
-                "sentiment" if MOODS.contains(&value.as_str()) => wanted.mood = Some(value.clone()),
-                "sentiment" => return Err(format!("`sentiment` is one of {}", MOODS.join(", "))),
-                "topic" if !value.is_empty() && value.len() <= 64 => {
-                    wanted.topic = Some(value.clone());
-                }
-                "topic" => return Err("`topic` is a topic's label".to_owned()),
-                "backfill" => {
-                    let number = value.parse().ok().filter(|number| *number <= BACKFILL_MAX);
-                    wanted.backfill = number.ok_or_else(|| {
-                        format!("`backfill` is a number from 0 to {BACKFILL_MAX}")
-                    })?;
-                }
-                // A browser that lost its connection for good passes on what it has seen.
-                "last_event_id" => {}
-                _ => return Err(format!("unknown parameter `{}`", clip(name))),
-            }
-        }
-        Ok(wanted)
-    }
-
-    fn matches(&self, mood: &str, topics: &[String]) -> bool {
-        self.mood.as_deref().is_none_or(|wanted| wanted == mood)
-            && self.topic.as_ref().is_none_or(|wanted| topics.contains(wanted))
-    }
-
-    fn matches_event(&self, event: &Event) -> bool {
-        self.matches(&event.mood, &event.topics)
-    }
-}
-
-fn clip(text: &str) -> String {
-    text.chars().take(40).collect()
 }
 
 /// A browser's place among those that may watch.
@@ -290,6 +271,10 @@ async fn stream_events(
         Ok(wanted) => wanted,
         Err(error) => return refuse(StatusCode::BAD_REQUEST, &error),
     };
+    let hub = match app.hub() {
+        Ok(hub) => Arc::clone(hub),
+        Err(answer) => return *answer,
+    };
     let Some(seat) = Seat::take(&app) else {
         let mut response = refuse(StatusCode::SERVICE_UNAVAILABLE, "too many browsers watch");
         response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("10"));
@@ -298,7 +283,7 @@ async fn stream_events(
     let seen = headers.get("last-event-id").and_then(|id| id.to_str().ok());
     let seen = seen.or(query.get("last_event_id").map(String::as_str));
     let seen = seen.and_then(|id| id.trim().parse::<u64>().ok());
-    let watcher = match Watcher::start(app, wanted, seen, seat).await {
+    let watcher = match Watcher::start(hub, app.stop.clone(), wanted, seen, seat).await {
         Ok(watcher) => watcher,
         Err(error) => return refuse(StatusCode::SERVICE_UNAVAILABLE, &error.to_string()),
     };
@@ -317,7 +302,8 @@ async fn stream_events(
 /// One browser that watches. It pulls: while its connection is full nothing is asked of it, and
 /// nothing is kept for it but its place.
 struct Watcher {
-    app: App,
+    hub: Arc<Hub>,
+    stop: CancellationToken,
     wanted: Wanted,
     standing: Standing,
     /// What is to be sent before anything new.
@@ -331,30 +317,42 @@ struct Watcher {
 
 impl Watcher {
     async fn start(
-        app: App,
+        hub: Arc<Hub>,
+        stop: CancellationToken,
         wanted: Wanted,
         seen: Option<u64>,
         seat: Seat,
     ) -> Result<Self, LogError> {
-        let mut newest = app.hub.newest.subscribe();
+        let mut newest = hub.newest.subscribe();
         newest.mark_changed();
-        let mut stats = app.hub.stats.subscribe();
+        let mut stats = hub.stats.subscribe();
         stats.mark_changed();
         let mut first = vec![events::BEGINNING];
         let standing = match seen {
-            Some(seen) => match app.hub.resume(seen) {
+            Some(seen) => match hub.resume(seen) {
                 Some(standing) => standing,
-                None => catch_up(&app.hub, &wanted, seen, &mut first).await?,
+                None => catch_up(&hub, &wanted, seen, &mut first).await?,
             },
             None => {
                 let matches = |event: &Event| wanted.matches_event(event);
-                let (standing, backfill) = app.hub.join(wanted.backfill, matches);
+                let (standing, backfill) = hub.join(wanted.backfill, matches);
                 first.extend(backfill.iter().filter_map(|event| event.frame()));
                 standing
             }
         };
         let heartbeat = Instant::now() + HEARTBEAT_EVERY;
-        Ok(Self { app, wanted, standing, first, newest, stats, dropped: 0, heartbeat, _seat: seat })
+        Ok(Self {
+            hub,
+            stop,
+            wanted,
+            standing,
+            first,
+            newest,
+            stats,
+            dropped: 0,
+            heartbeat,
+            _seat: seat,
+        })
     }
 
     /// The next bytes to send; `None` at the end.
@@ -365,7 +363,7 @@ impl Watcher {
         loop {
             let frames = tokio::select! {
                 biased;
-                () = self.app.stop.cancelled() => return None,
+                () = self.stop.cancelled() => return None,
                 changed = self.stats.changed() => {
                     changed.ok()?;
                     let stats = self.stats.borrow_and_update().clone();
@@ -389,7 +387,7 @@ impl Watcher {
     }
 
     fn news(&mut self) -> Vec<Bytes> {
-        let news = self.app.hub.news(&mut self.standing, BEHIND_MAX);
+        let news = self.hub.news(&mut self.standing, BEHIND_MAX);
         let mut frames = Vec::new();
         if news.dropped > 0 {
             self.dropped += news.dropped;

@@ -16,7 +16,10 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::{WebError, metrics};
+use crate::{
+    WebError, metrics,
+    readiness::{self, Waiting},
+};
 
 /// What a service says about itself.
 pub trait ServiceReport: Send + Sync + 'static {
@@ -25,6 +28,9 @@ pub trait ServiceReport: Send + Sync + 'static {
 
     /// Whether it does its work.
     fn is_ready(&self) -> bool;
+
+    /// What it waits for, where it is not ready for that.
+    fn waits_for(&self) -> Option<Waiting>;
 
     /// Everything worth knowing; an object.
     fn details(&self) -> Value;
@@ -80,19 +86,12 @@ async fn health(State(report): Report) -> Json<Value> {
     Json(json!({ "status": "ok", "service": report.name() }))
 }
 
-fn status_of(is_ready: bool) -> StatusCode {
-    if is_ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }
-}
-
 async fn ready(State(report): Report) -> Response {
-    let is_ready = report.is_ready();
-    let word = if is_ready { "ready" } else { "not_ready" };
-    let body = json!({ "ready": is_ready, "status": word, "service": report.name() });
-    (status_of(is_ready), Json(body)).into_response()
+    readiness::answer(Some(report.name()), report.is_ready(), report.waits_for().as_ref())
 }
 
 async fn detailed(State(report): Report) -> Response {
-    (status_of(report.is_ready()), Json(report.details())).into_response()
+    (readiness::status_of(report.is_ready()), Json(report.details())).into_response()
 }
 
 async fn write_metrics(State(report): Report) -> Response {

@@ -29,8 +29,9 @@ use crate::{cli::Global, failure::Failure};
 const PACKS: [(&str, &str); 1] = [("bluesky", include_str!("../../../packs/bluesky.toml"))];
 
 /// What the services in the place of others set on top of a pack.
-const SERVICES: [(&str, &str); 4] = [
+const SERVICES: [(&str, &str); 5] = [
     ("ingest", include_str!("../../../packs/services/ingest.toml")),
+    ("mock", include_str!("../../../packs/services/mock.toml")),
     ("process", include_str!("../../../packs/services/process.toml")),
     ("process-sentiment", include_str!("../../../packs/services/process-sentiment.toml")),
     ("process-topics", include_str!("../../../packs/services/process-topics.toml")),
@@ -96,6 +97,13 @@ pub(crate) struct LogSettings {
     /// captures `bluesky.posts.dev.>`. Empty: nothing is changed.
     #[schemars(extend("x-env" = ["ENV_SUFFIX"]))]
     pub(crate) suffix: String,
+}
+
+impl LogSettings {
+    /// Opens the log.
+    pub(crate) async fn open(&self, access: Access) -> Result<Arc<dyn Log>, LogError> {
+        self.url.open_with_suffix(access, &self.suffix).await
+    }
 }
 
 impl Default for LogSettings {
@@ -340,11 +348,6 @@ impl Config {
             flows: self.flows.clone(),
             stages: self.stages.clone(),
         }
-    }
-
-    /// Opens the log.
-    pub(crate) async fn open_log(&self, access: Access) -> Result<Arc<dyn Log>, LogError> {
-        self.log.url.open_with_suffix(access, &self.log.suffix).await
     }
 
     /// Gives everything in the log its suffix, where there is one.

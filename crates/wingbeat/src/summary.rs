@@ -118,6 +118,14 @@ pub(crate) fn print(books: &[Books], format: Format) -> Result<bool, Failure> {
     Ok(balanced)
 }
 
+/// Counts as JSON, and how far they are out of balance.
+pub(crate) fn balanced_json(counts: &Counts) -> serde_json::Value {
+    // Numbers under names always serialise.
+    let mut json = serde_json::to_value(counts).unwrap_or_default();
+    json["imbalance"] = counts.imbalance().into();
+    json
+}
+
 /// Books as a table.
 pub(crate) fn books_table<'a>(books: impl IntoIterator<Item = (&'a str, &'a Counts)>) -> String {
     let head = ["flow", "received", "emitted", "filtered", "dead", "in flight", "balanced"];

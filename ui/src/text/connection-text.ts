@@ -70,9 +70,15 @@ export function lossText(loss: Loss): string {
   }
 }
 
+/** What the server says where it has as many viewers as it allows. */
+const TOO_MANY = 'too many browsers watch';
+
 function refusalText(status: number, message: string | null): string {
-  if (status === 503) {
+  if (status === 503 && (message === null || message === TOO_MANY)) {
     return 'The server has as many viewers as it allows.';
+  }
+  if (status === 503) {
+    return `The server is not ready: ${message}.`;
   }
   if (status === 400) {
     return `The server refuses this filter${message === null ? '.' : `: ${message}.`}`;

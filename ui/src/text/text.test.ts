@@ -106,6 +106,12 @@ describe('the connection', () => {
 
   test('every loss says what is wrong', () => {
     expect(lossText({ kind: 'refused', status: 503, message: null })).toContain('as many viewers');
+    expect(lossText({ kind: 'refused', status: 503, message: 'too many browsers watch' })).toContain(
+      'as many viewers',
+    );
+    expect(lossText({ kind: 'refused', status: 503, message: 'waiting for the log x' })).toBe(
+      'The server is not ready: waiting for the log x.',
+    );
     expect(lossText({ kind: 'refused', status: 400, message: 'unknown topic x' })).toBe(
       'The server refuses this filter: unknown topic x.',
     );

@@ -9,6 +9,7 @@ use super::{
     dice::{Dice, Purpose},
     people::{self, Person},
     schedule::Schedule,
+    settings::SENTIMENTS,
     text::{Idea, compose, compose_spam},
     weather::Weather,
 };
@@ -31,6 +32,14 @@ const FAVOURITE_SHARE: f64 = 0.5;
 
 /// How likely a post about the news has the mood of the news.
 const NEWS_MOOD_SHARE: f64 = 0.8;
+
+/// The place of posts among the weights of the kinds.
+const POST_KIND: usize = 4;
+
+/// The weight of a word in a mix; 0 where it is not in it.
+fn weight(mix: &[(String, f64)], word: &str) -> f64 {
+    mix.iter().find(|(known, _)| known == word).map_or(0.0, |(_, weight)| *weight)
+}
 
 /// The mood of a post.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -94,7 +103,12 @@ pub(super) struct Plan {
     malformed: f64,
     deletes: f64,
     duplicates: f64,
+    oversize: f64,
     spam: f64,
+    /// The weights of [`MOODS`], where they are set.
+    moods: Option<[f64; 3]>,
+    /// The topics that are set: index into [`TOPICS`], and weight.
+    topics: Vec<(usize, f64)>,
     schedule: Schedule,
     weather: Weather,
     /// Each language with its weight, and its index in the corpus, which people belong to.
@@ -129,7 +143,15 @@ impl Plan {
             malformed: settings.malformed,
             deletes: settings.deletes,
             duplicates: settings.duplicates,
+            oversize: settings.oversize,
             spam: settings.spam,
+            moods: (!settings.sentiments.is_empty())
+                .then(|| SENTIMENTS.map(|word| weight(&settings.sentiments, word))),
+            topics: (0..)
+                .zip(TOPICS)
+                .map(|(index, (label, _))| (index, weight(&settings.topics, label)))
+                .filter(|(_, weight)| *weight > 0.0)
+                .collect(),
             schedule: Schedule::new(settings),
             weather: Weather::new(settings.seed),
             languages: languages.collect(),
@@ -172,13 +194,14 @@ impl Plan {
             0 => Kind::Malformed { fault: Fault::pick(&mut dice) },
             1 => earlier().map_or_else(|| self.kind_of_post(n), |of| Kind::Delete { of }),
             2 => earlier().map_or_else(|| self.kind_of_post(n), |of| Kind::Duplicate { of }),
+            3 => Kind::Malformed { fault: Fault::TooLong },
             _ => self.kind_of_post(n),
         }
     }
 
-    fn kind_weights(&self) -> [f64; 4] {
-        let posts = 1.0 - self.malformed - self.deletes - self.duplicates;
-        [self.malformed, self.deletes, self.duplicates, posts.max(0.0)]
+    fn kind_weights(&self) -> [f64; 5] {
+        let posts = 1.0 - self.malformed - self.deletes - self.duplicates - self.oversize;
+        [self.malformed, self.deletes, self.duplicates, self.oversize, posts.max(0.0)]
     }
 
     fn kind_of_post(&self, n: u64) -> Kind {
@@ -192,7 +215,8 @@ impl Plan {
     /// Whether it may be referred to: a post from the start (and not in place of something else),
     /// that answers nothing.
     fn can_be_referred_to(&self, n: u64) -> bool {
-        self.dice(Purpose::Kind, n).weighted(self.kind_weights()) == 3 && !self.wants_to_reply(n)
+        self.dice(Purpose::Kind, n).weighted(self.kind_weights()) == POST_KIND
+            && !self.wants_to_reply(n)
     }
 
     fn wants_to_reply(&self, n: u64) -> bool {
@@ -248,6 +272,10 @@ impl Plan {
 
     fn topic_at(&self, n: u64, person: &Person) -> usize {
         let mut dice = self.dice(Purpose::Topic, n);
+        let set = self.topics.iter().map(|(_, weight)| *weight);
+        if !self.topics.is_empty() {
+            return self.topics.get(dice.weighted(set)).map_or(0, |(topic, _)| *topic);
+        }
         if let Some(news) = self.weather.news(self.seconds(n))
             && dice.chance(news.share)
         {
@@ -263,6 +291,9 @@ impl Plan {
 
     fn mood_at(&self, n: u64, seconds: f64, topic: usize, person: &Person) -> Mood {
         let mut dice = self.dice(Purpose::Mood, n);
+        if let Some(weights) = self.moods {
+            return MOODS.get(dice.weighted(weights)).copied().unwrap_or(Mood::Neutral);
+        }
         let news = self.weather.news(seconds).filter(|news| news.topic == topic);
         if let Some(news) = news
             && dice.chance(NEWS_MOOD_SHARE)

@@ -4,11 +4,11 @@ use std::fmt;
 
 use wingbeat_record::Time;
 
-use super::corpus::LANGUAGE_CODES;
+use super::corpus::{LANGUAGE_CODES, TOPICS};
 use crate::{RATE_MAX, SourceError, spec::nearest};
 
 /// The names of the settings, for messages.
-const NAMES: [&str; 10] = [
+const NAMES: [&str; 13] = [
     "seed",
     "rate",
     "burst",
@@ -16,10 +16,16 @@ const NAMES: [&str; 10] = [
     "duplicates",
     "deletes",
     "malformed",
+    "oversize",
     "spam",
     "languages",
+    "sentiments",
+    "topics",
     "start",
 ];
+
+/// The moods, in the words that classifiers have for them.
+pub(super) const SENTIMENTS: [&str; 3] = ["positive", "neutral", "negative"];
 
 /// What the simulator makes.
 #[derive(Debug, Clone, PartialEq)]
@@ -40,10 +46,17 @@ pub struct Settings {
     pub deletes: f64,
     /// The share of items that are malformed.
     pub malformed: f64,
+    /// The share of items that are larger than a record may be.
+    pub oversize: f64,
     /// The share of posts that are spam.
     pub spam: f64,
     /// The languages, each with its weight. Empty: about as on Bluesky.
     pub languages: Vec<(String, f64)>,
+    /// The sentiments, each with its weight. Empty: they drift, and follow the news.
+    pub sentiments: Vec<(String, f64)>,
+    /// The topics, each with its weight, as far as a language has texts about them. Empty: about
+    /// as on Bluesky, and everybody likes some better than others.
+    pub topics: Vec<(String, f64)>,
     /// When the first item was made. `None`: in live use; posts say that they were made now.
     pub start: Option<Time>,
 }
@@ -58,8 +71,11 @@ impl Default for Settings {
             duplicates: 0.01,
             deletes: 0.01,
             malformed: 0.005,
+            oversize: 0.0,
             spam: 0.02,
             languages: Vec::new(),
+            sentiments: Vec::new(),
+            topics: Vec::new(),
             start: None,
         }
     }
@@ -90,8 +106,11 @@ impl Settings {
             "duplicates" => self.duplicates = parse(name, value, SHARE)?,
             "deletes" => self.deletes = parse(name, value, SHARE)?,
             "malformed" => self.malformed = parse(name, value, SHARE)?,
+            "oversize" => self.oversize = parse(name, value, SHARE)?,
             "spam" => self.spam = parse(name, value, SHARE)?,
-            "languages" => self.languages = parse_languages(value)?,
+            "languages" => self.languages = parse_weights(name, value)?,
+            "sentiments" => self.sentiments = parse_weights(name, value)?,
+            "topics" => self.topics = parse_weights(name, value)?,
             "start" => self.start = Some(parse(name, value, "a time, as 2026-07-04T14:38:08Z")?),
             _ => {
                 let hint = nearest(name, &NAMES)
@@ -124,21 +143,30 @@ impl Settings {
             ("duplicates", self.duplicates),
             ("deletes", self.deletes),
             ("malformed", self.malformed),
+            ("oversize", self.oversize),
             ("spam", self.spam),
         ];
         if let Some((name, share)) = shares.iter().find(|(_, s)| !(0.0..=1.0).contains(s)) {
             return refuse(format!("{name}={share} must be {SHARE}"));
         }
-        if self.duplicates + self.deletes + self.malformed > 1.0 {
-            return refuse("duplicates, deletes and malformed come to more than 1".to_owned());
+        if self.duplicates + self.deletes + self.malformed + self.oversize > 1.0 {
+            return refuse(
+                "duplicates, deletes, malformed and oversize come to more than 1".to_owned(),
+            );
         }
-        for (code, weight) in &self.languages {
-            let codes = LANGUAGE_CODES;
-            if !codes.contains(&code.as_str()) {
-                return refuse(format!("language `{code}`: there are {}", codes.join(", ")));
-            }
-            if !(*weight > 0.0 && weight.is_finite()) {
-                return refuse(format!("languages: the weight of `{code}` must be above 0"));
+        let topics = TOPICS.map(|(label, _)| label);
+        for (name, mix, known) in [
+            ("languages", &self.languages, &LANGUAGE_CODES[..]),
+            ("sentiments", &self.sentiments, &SENTIMENTS[..]),
+            ("topics", &self.topics, &topics[..]),
+        ] {
+            for (word, weight) in mix {
+                if !known.contains(&word.as_str()) {
+                    return refuse(format!("{name}: no `{word}`; there are {}", known.join(", ")));
+                }
+                if !(*weight > 0.0 && weight.is_finite()) {
+                    return refuse(format!("{name}: the weight of `{word}` must be above 0"));
+                }
             }
         }
         Ok(())
@@ -154,17 +182,17 @@ fn parse<T: std::str::FromStr>(name: &str, value: &str, what: &str) -> Result<T,
 }
 
 /// Reads `en:3+ja:1`; a weight that is not named is 1.
-fn parse_languages(value: &str) -> Result<Vec<(String, f64)>, SourceError> {
-    let mut languages: Vec<(String, f64)> = Vec::new();
+fn parse_weights(name: &str, value: &str) -> Result<Vec<(String, f64)>, SourceError> {
+    let mut mix: Vec<(String, f64)> = Vec::new();
     for part in value.split('+') {
-        let (code, weight) = part.split_once(':').unwrap_or((part, "1"));
-        let weight = parse("languages", weight, "languages with weights, such as en:3+ja:1")?;
-        if languages.iter().any(|(known, _)| known == code) {
-            return Err(SourceError::Spec(format!("simulator: language `{code}` stands twice")));
+        let (word, weight) = part.split_once(':').unwrap_or((part, "1"));
+        let weight = parse(name, weight, "words with weights, such as en:3+ja:1")?;
+        if mix.iter().any(|(known, _)| known == word) {
+            return Err(SourceError::Spec(format!("simulator: {name}: `{word}` stands twice")));
         }
-        languages.push((code.to_owned(), weight));
+        mix.push((word.to_owned(), weight));
     }
-    Ok(languages)
+    Ok(mix)
 }
 
 impl fmt::Display for Settings {
@@ -185,10 +213,17 @@ impl fmt::Display for Settings {
         add("duplicates", same(self.duplicates, default.duplicates), &self.duplicates);
         add("deletes", same(self.deletes, default.deletes), &self.deletes);
         add("malformed", same(self.malformed, default.malformed), &self.malformed);
+        add("oversize", same(self.oversize, default.oversize), &self.oversize);
         add("spam", same(self.spam, default.spam), &self.spam);
-        let languages: Vec<_> =
-            self.languages.iter().map(|(code, weight)| format!("{code}:{weight}")).collect();
-        add("languages", languages.is_empty(), &languages.join("+"));
+        for (name, mix) in [
+            ("languages", &self.languages),
+            ("sentiments", &self.sentiments),
+            ("topics", &self.topics),
+        ] {
+            let parts: Vec<_> =
+                mix.iter().map(|(word, weight)| format!("{word}:{weight}")).collect();
+            add(name, parts.is_empty(), &parts.join("+"));
+        }
         add("start", self.start.is_none(), &self.start.unwrap_or(Time::from_micros(0)));
         f.write_str("simulator")?;
         if pairs.is_empty() { Ok(()) } else { write!(f, ":{}", pairs.join(",")) }
@@ -222,6 +257,9 @@ mod tests {
         assert!(problem("spam=1.5").contains("a share from 0 to 1"));
         assert!(problem("duplicates=0.6,deletes=0.6").contains("more than 1"));
         assert!(problem("languages=xx").contains("there are en, ja"));
+        assert!(problem("sentiments=good").contains("there are positive, neutral, negative"));
+        assert!(problem("topics=sport").contains("sports"));
+        assert!(problem("oversize=0.7,malformed=0.4").contains("more than 1"));
         assert!(problem("languages=en+en").contains("stands twice"));
         assert!(problem("languages=en:0").contains("above 0"));
         assert!(problem("start=noon").contains("2026-07-04T14:38:08Z"));

@@ -9,7 +9,7 @@ use wingbeat_atproto::{Cid, Codec, Did, RecordUri, cbor::Value};
 use wingbeat_record::{Document, Time};
 use wingbeat_source::{
     Content, Event, OpenOptions, Post, SourceSpec, open,
-    simulator::{Kind, Mood, Settings, Simulator},
+    simulator::{Described, Fault, Kind, Mood, Settings, Simulator},
 };
 
 use crate::common::{all_shown, json, open_spec, read_all, shown};
@@ -286,4 +286,24 @@ async fn items_come_at_the_rate_of_the_settings_or_of_the_options() {
         let per_second = f64::from(u32::try_from(items).unwrap()) / 30.0;
         assert!((per_second - expected).abs() < expected * 0.05, "{per_second}");
     }
+}
+
+#[test]
+fn the_mix_is_the_one_that_was_asked_for() {
+    let settings = "languages=en,sentiments=negative:3+positive:1,topics=sports+music,spam=0,\
+                    malformed=0,duplicates=0,deletes=0,oversize=0.1";
+    let simulator = simulator(settings);
+    let items: Vec<_> = (0..4_000).map(|n| simulator.describe(n)).collect();
+    let share =
+        |wanted: &dyn Fn(&&Described) -> bool| percent(items.iter().filter(wanted).count(), 4_000);
+    let oversize = share(&|item| matches!(item.kind, Kind::Malformed { fault: Fault::TooLong }));
+    assert!((8.0..12.0).contains(&oversize), "{oversize}");
+    assert_eq!(oversize + share(&|item| item.kind == Kind::Post), 100.0);
+    let negative = share(&|item| item.mood == Mood::Negative);
+    assert!((72.0..78.0).contains(&negative), "{negative}");
+    assert_eq!(share(&|item| item.mood == Mood::Neutral), 0.0);
+    let sports = share(&|item| item.topic == "sports");
+    assert!((46.0..54.0).contains(&sports), "{sports}");
+    assert_eq!(sports + share(&|item| item.topic == "music"), 100.0);
+    assert_eq!(share(&|item| item.language == "en"), 100.0);
 }

@@ -34,7 +34,7 @@ pub(crate) async fn run(global: &Global, args: &Check) -> Result<(), Failure> {
         print_line(&format!("log {url}: not there yet, will be created"))?;
         return print_line("the configuration is fine");
     }
-    let log = config.open_log(Access::Read).await?;
+    let log = config.log.open(Access::Read).await?;
     let checked = check_log(&config, &pack, &*log).await;
     log.close().await?;
     checked

@@ -1,20 +1,19 @@
-//! `wingbeat mock`: made-up posts, into the log or to standard output.
+//! `wingbeat mock`: made-up posts. Into the log, as a service in the place of the mock generator
+//! and of the ingest, with the ingest's health and metrics; or to standard output.
 
-use std::{io::Write as _, sync::Arc};
+use std::io::Write as _;
 
 use tokio_util::sync::CancellationToken;
-use wingbeat_flow::{Counts, Ingest, Pipeline, Pool, Stages};
-use wingbeat_log::Log;
+use wingbeat_flow::Counts;
 use wingbeat_ops::{logging, shutdown};
 use wingbeat_record::Outcome;
 use wingbeat_source::{Content, OpenOptions, Source, SourceSpec};
 
-use super::{open_source, open_to_write};
+use super::ingest::{self, Intake};
 use crate::{
     cli::{Format, Global, Mock},
-    config::{self, Config},
+    config,
     failure::Failure,
-    summary,
 };
 
 /// Posts that are written together.
@@ -24,62 +23,63 @@ const BATCH: usize = 500;
 const UNHURRIED: f64 = wingbeat_source::RATE_MAX / 10.0;
 
 pub(crate) async fn run(global: &Global, args: &Mock) -> Result<(), Failure> {
-    let config = config::load(global, None, Vec::new())?.config;
+    let config = config::load_service(global, &["mock"], args.listen.service())?.config;
     logging::start(config.logging.level, config.logging.format);
     let spec = spec(args)?;
-    let signal =
+    let stop =
         shutdown::on_signal().map_err(|error| Failure::io("can't listen for signals", &error))?;
-    let stop = signal.child_token();
-    if let Some(duration) = args.duration {
-        let stop = stop.clone();
-        tokio::spawn(async move {
-            tokio::time::sleep(duration.0).await;
-            stop.cancel();
-        });
-    }
     if args.stdout {
+        let stop = stop.child_token();
+        if let Some(duration) = args.duration {
+            let stop = stop.clone();
+            tokio::spawn(async move {
+                tokio::time::sleep(duration.0).await;
+                stop.cancel();
+            });
+        }
         return print(&spec, args.rate, &stop).await;
     }
-    let log = open_to_write(&config, &config.pack(), &stop).await?;
-    let result = publish(&config, &log, &spec, args.rate, stop).await;
-    let closed = log.close().await;
-    result?;
-    Ok(closed?)
+    let intake = Intake {
+        pack: ingest::pack(&config)?,
+        spec,
+        options: OpenOptions { rate: args.rate, ..OpenOptions::default() },
+        legacy: None,
+        once: true,
+        duration: args.duration,
+        format: Format::Text,
+        config,
+    };
+    intake.run(stop).await
 }
 
+/// The simulator as the flags set it. What `--options` says too is set by the flag of its own.
 fn spec(args: &Mock) -> Result<SourceSpec, Failure> {
     let mut settings: Vec<String> = args.options.iter().cloned().collect();
+    let numbers = [
+        ("burst", args.burst),
+        ("malformed", args.malformed),
+        ("duplicates", args.duplicates),
+        ("oversize", args.oversize),
+        ("spam", args.spam),
+    ];
+    let words = [
+        ("languages", &args.languages),
+        ("sentiments", &args.sentiments),
+        ("topics", &args.topics),
+    ];
     settings.extend(args.seed.map(|seed| format!("seed={seed}")));
     settings.extend(args.count.map(|count| format!("count={count}")));
+    settings
+        .extend(numbers.iter().filter_map(|(name, value)| Some(format!("{name}={}", (*value)?))));
+    settings.extend(
+        words.iter().filter_map(|(name, value)| Some(format!("{name}={}", value.as_ref()?))),
+    );
     let spec = if settings.is_empty() {
         "simulator".to_owned()
     } else {
         format!("simulator:{}", settings.join(","))
     };
     Ok(SourceSpec::parse(&spec)?)
-}
-
-async fn publish(
-    config: &Config,
-    log: &Arc<dyn Log>,
-    spec: &SourceSpec,
-    rate: Option<f64>,
-    stop: CancellationToken,
-) -> Result<(), Failure> {
-    let pack = config.pack();
-    let options = OpenOptions { rate, ..OpenOptions::default() };
-    let (source, cursor) = open_source(&**log, spec, &options, None).await?;
-    let stream = pack.stream_of("ingest.to", pack.ingest.to.filter())?;
-    // Made-up posts are brought in as they are: what filters do with them is for flows to show.
-    let pool = Pool::start(1)
-        .map_err(|error| Failure::io("can't start threads for the stages", &error))?;
-    let stages = Stages { pipeline: Arc::new(Pipeline::of(Vec::new())), pool };
-    let ingest =
-        Ingest::open(&pack.ingest, &stream, Arc::clone(log), source, cursor, stages).await?;
-    let books = ingest.books();
-    ingest.run(stop).await?;
-    summary::print(&[books], Format::Text)?;
-    Ok(())
 }
 
 /// Writes the payloads as lines. With `--rate` they come at that rate; else as fast as they are

@@ -12,6 +12,7 @@ mod layout;
 mod legacy_metrics;
 pub(crate) mod mock;
 pub(crate) mod process;
+mod serving;
 pub(crate) mod simulate_network;
 pub(crate) mod streams;
 pub(crate) mod up;
@@ -19,15 +20,15 @@ pub(crate) mod web;
 
 use std::{io::Write as _, sync::Arc};
 
-use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use wingbeat_flow::{Cursor, LegacyCursor, Pack};
 use wingbeat_log::{Access, Log, patiently};
-use wingbeat_ops::config::Span;
 use wingbeat_source::{
     OpenOptions, Place, Resume, Source, SourceSpec,
     network::{NetworkOptions, Timings, Verify},
 };
+
+use serving::LogWatch;
 
 use crate::{
     cli::{Global, Profile, SourceArgs},
@@ -57,37 +58,38 @@ pub(crate) fn load_pack(
 
 /// Opens the configured log for reading, also while another process writes to it.
 pub(crate) async fn open_to_read(config: &Config) -> Result<Arc<dyn Log>, Failure> {
-    Ok(config.open_log(Access::Read).await?)
+    Ok(config.log.open(Access::Read).await?)
 }
 
 /// Opens the configured log for writing and makes the pack's streams. Waits for a log that can't
-/// be reached until `stop` is cancelled.
+/// be reached, and says so to `watch`. `None` where `stop` was cancelled meanwhile.
 pub(crate) async fn open_to_write(
-    config: &Config,
+    watch: &LogWatch,
     pack: &Pack,
     stop: &CancellationToken,
-) -> Result<Arc<dyn Log>, Failure> {
+) -> Result<Option<Arc<dyn Log>>, Failure> {
     let open = async {
-        let log = patiently(|| Box::pin(config.open_log(Access::Write))).await?;
-        check_layout(config, pack, &*log).await?;
+        let log = patiently(|| Box::pin(watch.open(Access::Write))).await?;
+        check_layout(watch, pack, &*log).await?;
         for stream in pack.stream_configs() {
             patiently(|| log.ensure_stream(&stream)).await?;
         }
-        Ok(log)
+        Ok(Some(log))
     };
     tokio::select! {
         opened = open => opened,
         () = stop.cancelled() => {
-            Err(Failure::Failed(format!("stopped before the log {} could be reached", config.log.url)))
+            tracing::info!(log = %watch.log.url, "stopped before the log could be reached");
+            Ok(None)
         }
     }
 }
 
 /// Refuses a log on which the pack can't work, before anything is made there.
-async fn check_layout(config: &Config, pack: &Pack, log: &dyn Log) -> Result<(), Failure> {
+async fn check_layout(watch: &LogWatch, pack: &Pack, log: &dyn Log) -> Result<(), Failure> {
     let existing = patiently(|| log.streams()).await?;
     let existing: Vec<_> = existing.into_iter().map(|info| info.config).collect();
-    let obstacles = layout::obstacles(&existing, pack, config.log.url.changes_existing())?;
+    let obstacles = layout::obstacles(&existing, pack, watch.log.url.changes_existing())?;
     if obstacles.is_empty() { Ok(()) } else { Err(Failure::Config(obstacles.join("; "))) }
 }
 
@@ -134,17 +136,6 @@ pub(crate) fn source_options(config: &Config, spec: &SourceSpec) -> OpenOptions 
         ..NetworkOptions::default()
     };
     OpenOptions { rate, network, ..OpenOptions::default() }
-}
-
-/// Cancels `stop` after a while, where one is given.
-pub(crate) fn stop_after(duration: Option<Span>, stop: CancellationToken) -> JoinHandle<()> {
-    tokio::spawn(async move {
-        match duration {
-            Some(duration) => tokio::time::sleep(duration.0).await,
-            None => std::future::pending().await,
-        }
-        stop.cancel();
-    })
 }
 
 /// Opens a source where an earlier run has left it, or else where a replaced service has.

@@ -14,9 +14,9 @@ use wingbeat_ops::{logging, shutdown};
 use wingbeat_source::{
     Connection, Description, Item, Place, Source, SourceError, SourceSpec, network::Verify,
 };
-use wingbeat_web::{Hub, Server, SourceState, SourceStatus, Sources, Streams};
+use wingbeat_web::{Hub, SourceState, SourceStatus, Sources, Streams};
 
-use super::{open_source, open_to_write, source_options};
+use super::{open_source, open_to_write, serving::Front, source_options};
 use crate::{
     cli::{Global, Up},
     config::{self, Config, Flag},
@@ -39,8 +39,16 @@ pub(crate) async fn run(global: &Global, args: &Up) -> Result<(), Failure> {
     logging::start(config.logging.level, config.logging.format);
     let stop =
         shutdown::on_signal().map_err(|error| Failure::io("can't listen for signals", &error))?;
-    let log = open_to_write(&config, &config.pack(), &stop).await?;
-    let result = run_on(&config, args, &log, stop).await;
+    let named = match config.source.spec.as_str() {
+        "" => None,
+        named => Some(SourceSpec::parse(named)?),
+    };
+    let front = Front::open(&config).await?;
+    let Some(log) = open_to_write(&front.watch, &config.pack(), &stop).await? else {
+        front.serving.finish().await;
+        return Ok(());
+    };
+    let result = run_on(&config, args, (&log, named), front, stop).await;
     let closed = log.close().await;
     result?;
     Ok(closed?)
@@ -48,21 +56,18 @@ pub(crate) async fn run(global: &Global, args: &Up) -> Result<(), Failure> {
 
 fn flags(args: &Up) -> Vec<Flag> {
     let mut flags = super::source_flags(&args.source);
-    if let Some(host) = args.host {
-        flags.push(("web.host", host.to_string().into(), "--host"));
-    }
-    if let Some(port) = args.port {
-        flags.push(("web.port", port.into(), "--port"));
-    }
+    flags.extend(args.listen.web());
     flags
 }
 
 /// The source that is asked for, or else the built-in choice: the network, and made-up posts where
 /// it can't be reached.
-async fn open_chosen(config: &Config, log: &dyn Log) -> Result<(Box<dyn Source>, Cursor), Failure> {
-    let named = config.source.spec.as_str();
-    if !named.is_empty() {
-        let spec = SourceSpec::parse(named)?;
+async fn open_chosen(
+    config: &Config,
+    log: &dyn Log,
+    named: Option<SourceSpec>,
+) -> Result<(Box<dyn Source>, Cursor), Failure> {
+    if let Some(spec) = named {
         return open_source(log, &spec, &source_options(config, &spec), None).await;
     }
     let spec = SourceSpec::parse(BUILT_IN_SOURCE)?;
@@ -147,13 +152,15 @@ impl Source for Begun {
 async fn run_on(
     config: &Config,
     args: &Up,
-    log: &Arc<dyn Log>,
+    (log, named): (&Arc<dyn Log>, Option<SourceSpec>),
+    mut front: Front,
     stop: CancellationToken,
 ) -> Result<(), Failure> {
     let pack = config.pack();
-    let server = Server::bind(&config.web).await?;
+    let asked_for = named.as_ref().map_or(BUILT_IN_SOURCE.to_owned(), SourceSpec::to_string);
+    front.watch.readiness.wait_for("source", &asked_for, None);
     let (source, cursor) = tokio::select! {
-        opened = open_chosen(config, &**log) => opened?,
+        opened = open_chosen(config, &**log, named) => opened?,
         () = stop.cancelled() => return Ok(()),
     };
     let description = source.description().clone();
@@ -181,15 +188,13 @@ async fn run_on(
     books.extend(flows.iter().map(Flow::books));
     let consumers: Vec<Arc<dyn Consumer>> = flows.iter().map(Flow::consumer).collect();
 
-    let sources = Sources { books: books.clone(), source: watched };
+    let sources = Sources { own: books.clone(), books: books.clone(), source: watched };
     let hub = Hub::open(Arc::clone(log), streams_shown(&pack)?, sources).await?;
-    let address = server.address();
-    println!("Dashboard: http://{address}/");
+    front.show(&hub, log, to);
     if let Some(resume) = resumed {
         eprintln!("Going on with {} at position {}.", description.spec, resume.position);
     }
-
-    let watching = tokio::spawn(watch_source(ingest.connection(), ingest.status(), status.clone()));
+    front.serving.add(watch_source(ingest.connection(), ingest.status(), status.clone()));
     let running = Running {
         once: args.once,
         duration: args.source.duration.map(|span| span.0),
@@ -197,21 +202,17 @@ async fn run_on(
         status,
         consumers,
     };
-    let web_stop = CancellationToken::new();
+    let hub_stop = CancellationToken::new();
     let reading = tokio::spawn({
-        let (hub, stop) = (Arc::clone(&hub), web_stop.clone());
+        let stop = hub_stop.clone();
         async move { hub.run(stop).await }
     });
-    let serving = server.serve(hub, config.log.url.to_string(), || true, web_stop.clone());
-    let serving = tokio::spawn(serving);
-    let live = Live::start(&books, address);
+    let live = Live::start(&books, front.address);
     let result = running.run(ingest, flows).await;
     live.finish();
-    watching.abort();
-    web_stop.cancel();
-    // Browsers that keep their connections open do not keep the program.
-    let _ = tokio::time::timeout(Duration::from_secs(2), async { (reading.await, serving.await) })
-        .await;
+    hub_stop.cancel();
+    front.serving.finish().await;
+    let _ = reading.await;
     let is_balanced = summary::print(&books, args.format)?;
     result?;
     if is_balanced { Ok(()) } else { Err(Failure::Failed("the books do not balance".to_owned())) }

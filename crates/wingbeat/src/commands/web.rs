@@ -1,54 +1,58 @@
 //! `wingbeat web`: the dashboard alone, over a log that others write to.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use wingbeat_flow::Pack;
-use wingbeat_log::{Access, Log, LogError};
+use wingbeat_flow::{Books, FlowError, FollowedBooks, Pack, follow_ingest, ingest_books};
+use wingbeat_log::{Access, Log, LogError, LogUrl, patiently};
 use wingbeat_ops::{logging, shutdown};
-use wingbeat_web::{Hub, Server, SourceState, SourceStatus, Sources};
+use wingbeat_web::{Hub, SourceState, SourceStatus, Sources};
 
-use super::{process, up::streams_shown};
+use super::{
+    process,
+    serving::{Front, LogWatch, Serving},
+    up::streams_shown,
+};
 use crate::{
     cli::{Global, Web},
-    config::{Config, Flag},
+    config::Config,
     failure::Failure,
 };
 
 pub(crate) async fn run(global: &Global, args: &Web) -> Result<(), Failure> {
-    let config = process::load(global, args.profile, flags(args))?;
+    let config = process::load(global, args.profile, args.listen.web())?;
     logging::start(config.logging.level, config.logging.format);
     let stop =
         shutdown::on_signal().map_err(|error| Failure::io("can't listen for signals", &error))?;
     let pack = process::pack(&config)?;
-    let server = Server::bind(&config.web).await?;
-    let log = open(&config, &pack).await?;
-    let result = serve(&config, &pack, &log, server, args, stop).await;
+    let mut front = Front::open(&config).await?;
+    front.serving.stop_after(args.duration, stop.clone());
+    let log = tokio::select! {
+        opened = open(&front.watch, &pack) => opened?,
+        () = stop.cancelled() => {
+            front.serving.finish().await;
+            return Ok(());
+        }
+    };
+    let result = show(&config, &pack, &log, front, stop).await;
     let closed = log.close().await;
     result?;
     Ok(closed?)
 }
 
-fn flags(args: &Web) -> Vec<Flag> {
-    let mut flags: Vec<Flag> = Vec::new();
-    if let Some(host) = args.host {
-        flags.push(("web.host", host.to_string().into(), "--host"));
-    }
-    if let Some(port) = args.port {
-        flags.push(("web.port", port.into(), "--port"));
-    }
-    flags
-}
-
-/// Opens the log to read. Where a stream that is shown is missing, it is made, so that it does not
-/// matter who starts first.
-async fn open(config: &Config, pack: &Pack) -> Result<Arc<dyn Log>, Failure> {
+/// Opens the log to read; waits for one that can't be reached. Where a stream that is read is
+/// missing, it is made, so that it does not matter who starts first.
+async fn open(watch: &LogWatch, pack: &Pack) -> Result<Arc<dyn Log>, Failure> {
     let shown = streams_shown(pack)?;
-    let log = config.open_log(Access::Read).await?;
+    let mut read = vec![shown.posts.0, shown.deletions.0];
+    for spec in pack.flows.values() {
+        read.push(pack.stream_of("ledger", spec.ledger.filter())?);
+    }
+    let log = patiently(|| Box::pin(watch.open(Access::Read))).await?;
     let mut missing = Vec::new();
-    for name in [&shown.posts.0, &shown.deletions.0] {
-        match log.stream(name).await {
+    for name in &read {
+        match patiently(|| log.stream(name)).await {
             Ok(_) => {}
             Err(LogError::UnknownStream { .. }) => missing.push(name.clone()),
             Err(error) => return Err(error.into()),
@@ -58,19 +62,18 @@ async fn open(config: &Config, pack: &Pack) -> Result<Arc<dyn Log>, Failure> {
         return Ok(log);
     }
     log.close().await?;
-    let log = config.open_log(Access::Write).await?;
+    let log = patiently(|| Box::pin(watch.open(Access::Write))).await?;
     for stream in pack.stream_configs().iter().filter(|stream| missing.contains(&stream.name)) {
-        log.ensure_stream(stream).await?;
+        patiently(|| log.ensure_stream(stream)).await?;
     }
     Ok(log)
 }
 
-async fn serve(
+async fn show(
     config: &Config,
     pack: &Pack,
     log: &Arc<dyn Log>,
-    server: Server,
-    args: &Web,
+    mut front: Front,
     stop: CancellationToken,
 ) -> Result<(), Failure> {
     let (status, source) = watch::channel(SourceStatus {
@@ -82,27 +85,48 @@ async fn serve(
         host: None,
         gaps: 0,
     });
-    let sources = Sources { books: Vec::new(), source };
-    let hub = Hub::open(Arc::clone(log), streams_shown(pack)?, sources).await?;
-    println!("Dashboard: http://{}/", server.address());
-    let timer = super::stop_after(args.duration, stop.clone());
-    let url = config.log.url.to_string();
-    let is_reading = Arc::new(std::sync::atomic::AtomicBool::new(true));
-    let (ready, order) = (Arc::clone(&is_reading), std::sync::atomic::Ordering::Relaxed);
-    let serving = server.serve(Arc::clone(&hub), url, move || ready.load(order), stop.clone());
-    let serving = tokio::spawn(serving);
+    let books = follow_books(config, pack, log, &mut front.serving).await?;
+    let sources = Sources { own: Vec::new(), books, source };
+    let shown = streams_shown(pack)?;
+    let posts = shown.posts.0.clone();
+    let hub = Hub::open(Arc::clone(log), shown, sources).await?;
+    front.show(&hub, log, posts);
     let read = hub.run(stop.clone()).await;
     if let Err(error) = &read {
         // Whoever looks is told, and whoever watches over it starts it anew.
-        is_reading.store(false, order);
         status.send_modify(|status| {
             status.state = SourceState::Failed;
             status.message = Some(error.to_string());
         });
-        stop.cancel();
     }
-    timer.abort();
-    // Browsers that keep their connections open do not keep the program.
-    let _ = tokio::time::timeout(Duration::from_secs(2), serving).await;
+    front.serving.finish().await;
     Ok(read?)
+}
+
+/// The books of the flows that others run, as the log tells them.
+async fn follow_books(
+    config: &Config,
+    pack: &Pack,
+    log: &Arc<dyn Log>,
+    serving: &mut Serving,
+) -> Result<Vec<Books>, Failure> {
+    let mut books = Vec::new();
+    // Whoever only reads an embedded log sees the ingest's books as they were when it was opened.
+    if let LogUrl::Nats(_) = config.log.url {
+        let ingest = ingest_books();
+        books.push(ingest.clone());
+        serving.add(say_why_it_ends(follow_ingest(Arc::clone(log), ingest)));
+    }
+    for (name, spec) in &pack.flows {
+        let ledger = pack.stream_of("ledger", spec.ledger.filter())?;
+        let followed = FollowedBooks::open(name, spec, &ledger, Arc::clone(log)).await?;
+        books.push(followed.books());
+        serving.add(say_why_it_ends(followed.run()));
+    }
+    Ok(books)
+}
+
+async fn say_why_it_ends(following: impl Future<Output = FlowError>) {
+    let error = following.await;
+    tracing::error!(%error, "the books can't be read any more");
 }

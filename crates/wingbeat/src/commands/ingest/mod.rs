@@ -9,17 +9,17 @@ use std::{
 use tokio_util::sync::CancellationToken;
 use wingbeat_flow::{Ingest, LegacyCursor, Pack, Pipeline, Pool, Stages, SubjectTemplate};
 use wingbeat_log::Log;
-use wingbeat_ops::{logging, shutdown};
+use wingbeat_ops::{config::Span, logging, shutdown};
 use wingbeat_record::SubjectFilter;
 use wingbeat_source::{
-    SourceSpec,
+    OpenOptions, SourceSpec,
     network::{Endpoint, Protocol},
 };
-use wingbeat_web::{ServiceReport, ServiceServer};
+use wingbeat_web::ServiceReport as _;
 
-use super::{open_source, open_to_write, source_options};
+use super::{open_source, open_to_write, serving::Serving, source_options};
 use crate::{
-    cli::{Global, Ingest as Args},
+    cli::{Format, Global, Ingest as Args},
     config::{self, Config, Flag},
     failure::Failure,
     summary,
@@ -37,27 +37,50 @@ pub(crate) async fn run(global: &Global, args: &Args) -> Result<(), Failure> {
     logging::start(config.logging.level, config.logging.format);
     let stop =
         shutdown::on_signal().map_err(|error| Failure::io("can't listen for signals", &error))?;
-    let pack = pack(&config)?;
-    let log = open_to_write(&config, &pack, &stop).await?;
-    let result = run_on(&config, &pack, args, &log, stop).await;
-    let closed = log.close().await;
-    result?;
-    Ok(closed?)
+    let service = &config.service;
+    let spec = match config.source.spec.as_str() {
+        "" => SourceSpec::parse(SOURCE)?,
+        spec => SourceSpec::parse(spec)?,
+    };
+    let legacy = LegacyCursor {
+        bucket: service.bucket.clone(),
+        key: service.name.clone(),
+        host: Endpoint::parse(Protocol::Relay, &service.cursor_host)?.url(),
+    };
+    let intake = Intake {
+        pack: pack(&config)?,
+        options: source_options(&config, &spec),
+        spec,
+        legacy: Some(legacy),
+        once: args.once,
+        duration: args.source.duration,
+        format: args.format,
+        config,
+    };
+    intake.run(stop).await
 }
 
 fn flags(args: &Args) -> Vec<Flag> {
     let mut flags = super::source_flags(&args.source);
-    if let Some(host) = args.host {
-        flags.push(("service.host", host.to_string().into(), "--host"));
-    }
-    if let Some(port) = args.port {
-        flags.push(("service.port", port.into(), "--port"));
-    }
+    flags.extend(args.listen.service());
     flags
 }
 
+/// A source that is brought into the log by a service.
+pub(crate) struct Intake {
+    pub(crate) config: Config,
+    pub(crate) pack: Pack,
+    pub(crate) spec: SourceSpec,
+    pub(crate) options: OpenOptions,
+    pub(crate) legacy: Option<LegacyCursor>,
+    /// Whether it ends with the source.
+    pub(crate) once: bool,
+    pub(crate) duration: Option<Span>,
+    pub(crate) format: Format,
+}
+
 /// The pack without its flows, and with the service's names for the stream of raw posts.
-fn pack(config: &Config) -> Result<Pack, Failure> {
+pub(crate) fn pack(config: &Config) -> Result<Pack, Failure> {
     let mut pack = config.pack();
     let service = &config.service;
     let wrong = |error: &dyn std::fmt::Display| {
@@ -75,60 +98,66 @@ fn pack(config: &Config) -> Result<Pack, Failure> {
     Ok(pack)
 }
 
-async fn run_on(
-    config: &Config,
-    pack: &Pack,
-    args: &Args,
-    log: &Arc<dyn Log>,
-    stop: CancellationToken,
-) -> Result<(), Failure> {
-    let service = &config.service;
-    let server = ServiceServer::bind(service.host, service.port).await?;
-    let spec = match config.source.spec.as_str() {
-        "" => SourceSpec::parse(SOURCE)?,
-        spec => SourceSpec::parse(spec)?,
-    };
-    let legacy = LegacyCursor {
-        bucket: service.bucket.clone(),
-        key: service.name.clone(),
-        host: Endpoint::parse(Protocol::Relay, &service.cursor_host)?.url(),
-    };
-    let (source, cursor) =
-        open_source(&**log, &spec, &source_options(config, &spec), Some(&legacy)).await?;
-    let pool = Pool::start(config.threads())
-        .map_err(|error| Failure::io("can't start threads for the stages", &error))?;
-    let pipeline = Arc::new(Pipeline::new(&pack.ingest.stages, &pack.stages)?);
-    let stages = Stages { pipeline, pool };
-    let spec = source.description().spec.clone();
-    let (pack_ingest, to) = (&pack.ingest, &service.stream);
-    let mut ingest = Ingest::open(pack_ingest, to, Arc::clone(log), source, cursor, stages).await?;
-    ingest.keep_legacy_cursor(legacy);
-    let report = Arc::new(Report::new(config, &ingest));
-    println!("Health: http://{}/health", server.address());
-    tracing::info!(service = service.name, source = spec, "starting_service");
-
-    let web_stop = CancellationToken::new();
-    let shared: Arc<dyn ServiceReport> = Arc::clone(&report) as _;
-    let serving = tokio::spawn(server.serve(shared, web_stop.clone()));
-    let statistics = tokio::spawn(log_statistics(Arc::clone(&report), service.stats_every.0));
-    let source_stop = stop.child_token();
-    let timer = super::stop_after(args.source.duration, source_stop.clone());
-    let ended = tokio::spawn(ingest.run(source_stop)).await;
-    report.is_running.store(false, Ordering::Relaxed);
-    // Without `--once` a source that has ended leaves a service that still answers.
-    if !args.once && !stop.is_cancelled() && matches!(&ended, Ok(Ok(true))) {
-        stop.cancelled().await;
+impl Intake {
+    /// Answers from now on, and reads the source as soon as there is a log.
+    pub(crate) async fn run(self, stop: CancellationToken) -> Result<(), Failure> {
+        let report = Arc::new(Report::new(&self.config));
+        let serving = Serving::service(&self.config.service, Arc::clone(&report) as _).await?;
+        let Some(log) = open_to_write(&report.log, &self.pack, &stop).await? else {
+            serving.finish().await;
+            return Ok(());
+        };
+        let result = self.read(&report, serving, &log, stop).await;
+        let closed = log.close().await;
+        result?;
+        Ok(closed?)
     }
-    timer.abort();
-    statistics.abort();
-    web_stop.cancel();
-    // Clients that keep their connections open do not keep the program.
-    let _ = tokio::time::timeout(Duration::from_secs(2), serving).await;
-    summary::print(std::slice::from_ref(&report.books), args.format)?;
-    let ended = ended.map_err(|error| Failure::Failed(format!("reading failed: {error}")))?;
-    tracing::info!(service = service.name, "service_exited");
-    ended?;
-    Ok(())
+
+    async fn read(
+        &self,
+        report: &Arc<Report>,
+        mut serving: Serving,
+        log: &Arc<dyn Log>,
+        stop: CancellationToken,
+    ) -> Result<(), Failure> {
+        let ingest = self.open(log).await?;
+        let books = ingest.books();
+        report.begin(&ingest);
+        let service = &self.config.service;
+        let source = self.spec.to_string();
+        tracing::info!(service = service.name, source, "starting_service");
+        serving.add(report.log.clone().run(Arc::clone(log), service.stream.clone()));
+        serving.add(log_statistics(Arc::clone(report), service.stats_every.0));
+        let source_stop = stop.child_token();
+        serving.stop_after(self.duration, source_stop.clone());
+        let ended = tokio::spawn(ingest.run(source_stop)).await;
+        report.is_running.store(false, Ordering::Relaxed);
+        // Without `--once` a source that has ended leaves a service that still answers.
+        if !self.once && !stop.is_cancelled() && matches!(&ended, Ok(Ok(true))) {
+            stop.cancelled().await;
+        }
+        serving.finish().await;
+        summary::print(&[books], self.format)?;
+        let ended = ended.map_err(|error| Failure::Failed(format!("reading failed: {error}")))?;
+        tracing::info!(service = service.name, "service_exited");
+        ended?;
+        Ok(())
+    }
+
+    async fn open(&self, log: &Arc<dyn Log>) -> Result<Ingest, Failure> {
+        let (source, cursor) =
+            open_source(&**log, &self.spec, &self.options, self.legacy.as_ref()).await?;
+        let pool = Pool::start(self.config.threads())
+            .map_err(|error| Failure::io("can't start threads for the stages", &error))?;
+        let (spec, to) = (&self.pack.ingest, &self.config.service.stream);
+        let pipeline = Arc::new(Pipeline::new(&spec.stages, &self.pack.stages)?);
+        let stages = Stages { pipeline, pool };
+        let mut ingest = Ingest::open(spec, to, Arc::clone(log), source, cursor, stages).await?;
+        if let Some(legacy) = &self.legacy {
+            ingest.keep_legacy_cursor(legacy.clone());
+        }
+        Ok(ingest)
+    }
 }
 
 /// Logs how it goes, at intervals.
@@ -142,7 +171,7 @@ async fn log_statistics(report: Arc<Report>, every: Duration) {
         tracing::info!(
             service = report.name(),
             cursor = report.cursor(),
-            queue_size = report.books.counts().in_flight,
+            queue_size = report.counts().in_flight,
             matched_per_second = (rates.posts * 100.0).round() / 100.0,
             events_per_second = (rates.events * 100.0).round() / 100.0,
             posts,

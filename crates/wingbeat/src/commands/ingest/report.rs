@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Mutex, PoisonError,
+        Mutex, OnceLock, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     time::{Duration, Instant},
@@ -13,11 +13,15 @@ use tokio::sync::watch;
 use wingbeat_flow::{Books, Counts, Ingest, IngestStatus};
 use wingbeat_record::Time;
 use wingbeat_source::Connection;
-use wingbeat_web::{ServiceReport, books_metrics};
+use wingbeat_web::{ServiceReport, Waiting, books_metrics, flow_metrics};
 
 use crate::{
-    commands::legacy_metrics::{Kind, Metric, write},
+    commands::{
+        legacy_metrics::{Kind, Metric, write},
+        serving::LogWatch,
+    },
     config::Config,
+    summary,
 };
 
 /// Without an event for so long, the source counts as unhealthy.
@@ -28,12 +32,20 @@ pub(super) struct Report {
     name: String,
     has_metrics: bool,
     filters: Value,
-    pub(super) books: Books,
-    status: watch::Receiver<IngestStatus>,
-    connection: Option<watch::Receiver<Connection>>,
+    pub(super) log: LogWatch,
+    /// What there is to say once the log is open.
+    reading: OnceLock<Reading>,
     pub(super) is_running: AtomicBool,
     started: Instant,
+    started_at: Time,
     rates: Mutex<Rates>,
+}
+
+/// An ingest that reads.
+struct Reading {
+    books: Books,
+    status: watch::Receiver<IngestStatus>,
+    connection: Option<watch::Receiver<Connection>>,
 }
 
 /// Events per second over the last statistics window.
@@ -47,7 +59,7 @@ pub(super) struct Rates {
 }
 
 impl Report {
-    pub(super) fn new(config: &Config, ingest: &Ingest) -> Self {
+    pub(super) fn new(config: &Config) -> Self {
         let filter = &config.stages.filter;
         Self {
             name: config.service.name.clone(),
@@ -58,18 +70,36 @@ impl Report {
                 "min_text_length": filter.length_min,
                 "max_text_length": filter.length_max,
             }),
-            books: ingest.books(),
-            status: ingest.status(),
-            connection: ingest.connection(),
-            is_running: AtomicBool::new(true),
+            log: LogWatch::new(&config.log),
+            reading: OnceLock::new(),
+            is_running: AtomicBool::new(false),
             started: Instant::now(),
+            started_at: Time::now(),
             rates: Mutex::default(),
         }
     }
 
+    /// The ingest is open.
+    pub(super) fn begin(&self, ingest: &Ingest) {
+        let (books, status) = (ingest.books(), ingest.status());
+        let reading = Reading { books, status, connection: ingest.connection() };
+        if self.reading.set(reading).is_ok() {
+            self.is_running.store(true, Ordering::Relaxed);
+        }
+    }
+
+    fn status(&self) -> IngestStatus {
+        self.reading.get().map(|reading| reading.status.borrow().clone()).unwrap_or_default()
+    }
+
+    /// What this process has done.
+    pub(super) fn counts(&self) -> Counts {
+        self.reading.get().map(|reading| reading.books.own()).unwrap_or_default()
+    }
+
     /// Posts that passed the filters, and everything that was read.
     pub(super) fn totals(&self) -> (u64, u64) {
-        (self.status.borrow().posts, self.books.counts().received)
+        (self.status().posts, self.counts().received)
     }
 
     fn rates(&self) -> Rates {
@@ -92,14 +122,19 @@ impl Report {
     }
 
     pub(super) fn cursor(&self) -> Option<u64> {
-        let status = self.status.borrow();
+        let status = self.status();
         status.places.iter().max_by_key(|place| place.time_us).map(|place| place.cursor)
+    }
+
+    fn connection(&self) -> Option<Connection> {
+        let connection = self.reading.get()?.connection.as_ref()?;
+        Some(connection.borrow().clone())
     }
 
     /// The host, and whether events come from it.
     fn host(&self) -> (Value, bool) {
-        let Some(connection) = &self.connection else { return (Value::Null, true) };
-        match &*connection.borrow() {
+        let Some(connection) = self.connection() else { return (Value::Null, true) };
+        match &connection {
             Connection::Connecting { host } => {
                 (json!({"host": host, "state": "connecting"}), false)
             }
@@ -113,18 +148,31 @@ impl Report {
         }
     }
 
+    fn waits_for_source(&self) -> Option<Waiting> {
+        let is_running = self.is_running.load(Ordering::Relaxed);
+        let (address, problem) = match self.connection().filter(|_| is_running)? {
+            Connection::Live { .. } => return None,
+            Connection::Connecting { host } => (host, None),
+            Connection::Waiting { host, problem } | Connection::Broken { host, problem } => {
+                (host, Some(problem))
+            }
+        };
+        let since = self.status().settled_at.unwrap_or(self.started_at);
+        Some(Waiting { what: "source", address, since, problem })
+    }
+
     fn is_live(&self) -> bool {
         self.is_running.load(Ordering::Relaxed) && self.host().1
     }
 
     fn is_quiet(&self) -> bool {
-        let settled_at = self.status.borrow().settled_at;
+        let settled_at = self.status().settled_at;
         settled_at.map_or(self.started.elapsed(), |at| Time::now().since(at)) > QUIET_MAX
     }
 
     /// How many posts the log has refused.
     fn refused(&self) -> u64 {
-        self.books.counts().dead.get("refused").copied().unwrap_or(0)
+        self.counts().dead.get("refused").copied().unwrap_or(0)
     }
 }
 
@@ -134,15 +182,20 @@ impl ServiceReport for Report {
     }
 
     fn is_ready(&self) -> bool {
-        self.is_live()
+        self.is_live() && self.waits_for().is_none()
+    }
+
+    fn waits_for(&self) -> Option<Waiting> {
+        self.log.readiness.waits_for().or_else(|| self.waits_for_source())
     }
 
     /// The shape of the replaced service's `/health/detailed`, with more in it.
     fn details(&self) -> Value {
-        let counts = self.books.counts();
-        let status = self.status.borrow().clone();
+        let counts = self.counts();
+        let status = self.status();
         let (host, _) = self.host();
         let is_running = self.is_running.load(Ordering::Relaxed);
+        let is_connected = self.log.readiness.has_log();
         let is_healthy = self.is_live() && !self.is_quiet();
         let word = |is_good: bool| if is_good { "healthy" } else { "unhealthy" };
         let uptime = self.started.elapsed().as_secs_f64();
@@ -150,13 +203,14 @@ impl ServiceReport for Report {
         let rejected = counts.filtered_total();
         json!({
             "service": self.name,
-            "status": word(is_healthy),
+            "status": word(is_healthy && is_connected),
             "timestamp": Time::now().as_seconds_f64(),
             "components": {
                 "nats": {
-                    "status": "healthy", "connected": true,
+                    "status": word(is_connected), "connected": is_connected,
+                    "waits_for": self.waits_for(),
                     "stats": {
-                        "connected": true,
+                        "connected": is_connected,
                         "publish_count": status.posts + status.events,
                         "error_count": refused,
                         "last_publish_time": status.settled_at.map(Time::as_seconds_f64),
@@ -200,7 +254,7 @@ impl ServiceReport for Report {
             },
             "counters": status.counters.iter().copied()
                 .collect::<std::collections::BTreeMap<_, _>>(),
-            "books": books_json(&counts),
+            "books": summary::balanced_json(&counts),
         })
     }
 
@@ -208,10 +262,14 @@ impl ServiceReport for Report {
         if !self.has_metrics {
             return None;
         }
-        let mut text = books_metrics(std::slice::from_ref(&self.books));
+        let mut text = String::new();
+        if let Some(Reading { books, .. }) = self.reading.get() {
+            books_metrics(&mut text, std::slice::from_ref(books));
+            flow_metrics(&mut text, std::slice::from_ref(books));
+        }
         write(&mut text, &self.counters());
         write(&mut text, &self.gauges());
-        for (name, count) in &self.status.borrow().counters {
+        for (name, count) in &self.status().counters {
             let name = format!("nats_firehose_source_{name}_total");
             let help = "What the source counts.";
             write(
@@ -230,7 +288,7 @@ fn float(number: u64) -> f64 {
 
 impl Report {
     fn counters(&self) -> [Metric<'static>; 5] {
-        let status = self.status.borrow();
+        let status = self.status();
         let refused = self.refused();
         let counter =
             |name, help, count| Metric { name, help, kind: Kind::Counter, value: float(count) };
@@ -269,7 +327,11 @@ impl Report {
                 rates.posts,
             ),
             gauge("firehose_events_per_second", "Events per second.", rates.events),
-            gauge("nats_connected", "Whether the log is open.", 1.0),
+            gauge(
+                "nats_connected",
+                "Whether the log answers.",
+                f64::from(u8::from(self.log.readiness.has_log())),
+            ),
             gauge(
                 "firehose_connected",
                 "Whether events come in.",
@@ -283,7 +345,7 @@ impl Report {
             gauge(
                 "firehose_ops_queue_size",
                 "Items that are being worked on.",
-                float(self.books.counts().in_flight),
+                float(self.counts().in_flight),
             ),
             gauge(
                 "nats_firehose_uptime_seconds",
@@ -292,12 +354,6 @@ impl Report {
             ),
         ]
     }
-}
-
-fn books_json(counts: &Counts) -> Value {
-    let mut json = serde_json::to_value(counts).unwrap_or(Value::Null);
-    json["imbalance"] = counts.imbalance().into();
-    json
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a share")]

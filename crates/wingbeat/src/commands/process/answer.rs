@@ -86,7 +86,7 @@ async fn serve(url: NatsUrl, subject: Subject, mut desk: Desk, stop: Cancellatio
     };
     let open = async {
         let requests = patiently(|| Box::pin(NatsRequests::open(&url))).await?;
-        let service = requests.serve(&spec).await?;
+        let service = patiently(|| Box::pin(requests.serve(&spec))).await?;
         Ok::<_, LogError>((requests, service))
     };
     let opened = tokio::select! {
@@ -98,6 +98,9 @@ async fn serve(url: NatsUrl, subject: Subject, mut desk: Desk, stop: Cancellatio
             tracing::info!(subject = SUBJECT, "requests are answered");
             desk.run(service, &stop).await;
             requests.close().await;
+            if !stop.is_cancelled() {
+                tracing::warn!("requests are not answered any more: the connection is gone");
+            }
         }
         Err(error) => tracing::warn!(%error, "requests are not answered"),
     }

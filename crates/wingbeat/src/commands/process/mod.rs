@@ -6,13 +6,16 @@ use std::{
 };
 
 use tokio_util::sync::CancellationToken;
-use wingbeat_flow::{Flow, Pack, Pipeline, Pool, SubjectTemplate};
+use wingbeat_flow::{Flow, FollowedBooks, Pack, Pipeline, Pool, SubjectTemplate};
 use wingbeat_log::{Consumer, Log, patiently};
 use wingbeat_ops::{logging, shutdown};
 use wingbeat_record::SubjectFilter;
-use wingbeat_web::{ServiceReport, ServiceServer};
+use wingbeat_web::ServiceReport as _;
 
-use super::open_to_write;
+use super::{
+    open_to_write,
+    serving::{Serving, look_ticks},
+};
 use crate::{
     cli::{Global, Process, Profile},
     config::{self, Config, Flag},
@@ -22,30 +25,32 @@ use crate::{
 
 pub(crate) mod answer;
 mod meter;
+mod peers;
 mod report;
 
 use answer::AnswerDesk;
-use report::Report;
+use peers::Peers;
+use report::{Backlog, Report};
 
-/// How often it is looked how much is waiting.
-const BACKLOG_EVERY: Duration = Duration::from_secs(1);
 /// How often it is looked whether everything is processed, with `--once`.
 const IDLE_POLL: Duration = Duration::from_millis(20);
 /// How long records that are under way may take when it stops.
 const STOP_WAIT: Duration = Duration::from_secs(10);
 
 pub(crate) async fn run(global: &Global, args: &Process) -> Result<(), Failure> {
-    let config = load(global, args.profile, flags(args))?;
+    let config = load(global, args.profile, args.listen.service())?;
     logging::start(config.logging.level, config.logging.format);
     warn(&config);
     let stop =
         shutdown::on_signal().map_err(|error| Failure::io("can't listen for signals", &error))?;
     let pack = pack(&config)?;
-    let service = &config.service;
-    // A port that is taken is told before anything is opened.
-    let server = ServiceServer::bind(service.host, service.port).await?;
-    let log = open_to_write(&config, &pack, &stop).await?;
-    let result = run_on(&config, &pack, args, &log, server, stop).await;
+    let report = Arc::new(Report::new(&config));
+    let serving = Serving::service(&config.service, Arc::clone(&report) as _).await?;
+    let Some(log) = open_to_write(&report.log, &pack, &stop).await? else {
+        serving.finish().await;
+        return Ok(());
+    };
+    let result = run_on(&config, &pack, args, &log, (&report, serving), stop).await;
     let closed = log.close().await;
     result?;
     Ok(closed?)
@@ -59,17 +64,6 @@ pub(crate) fn load(global: &Global, profile: Profile, flags: Vec<Flag>) -> Resul
         Profile::Topics => &["process", "process-topics"],
     };
     Ok(config::load_service(global, presets, flags)?.config)
-}
-
-fn flags(args: &Process) -> Vec<Flag> {
-    let mut flags: Vec<Flag> = Vec::new();
-    if let Some(host) = args.host {
-        flags.push(("service.host", host.to_string().into(), "--host"));
-    }
-    if let Some(port) = args.port {
-        flags.push(("service.port", port.into(), "--port"));
-    }
-    flags
 }
 
 /// Says what of the replaced services' settings does not do what one might think.
@@ -149,7 +143,7 @@ async fn run_on(
     pack: &Pack,
     args: &Process,
     log: &Arc<dyn Log>,
-    server: ServiceServer,
+    (report, mut serving): (&Arc<Report>, Serving),
     stop: CancellationToken,
 ) -> Result<(), Failure> {
     let name = &config.processor.books;
@@ -158,28 +152,29 @@ async fn run_on(
     let pool = Pool::start(config.threads())
         .map_err(|error| Failure::io("can't start threads for the stages", &error))?;
     let ledger = pack.stream_of("ledger", spec.ledger.filter())?;
-    let report = Arc::new(Report::new(config));
     let pipeline = Pipeline::new(&spec.stages, &pack.stages)?.metered(report.meter());
     let answers = AnswerDesk::open(config, &pool)?;
-    // It answers before the flow is open: that may have to wait for the log, or for a processor
-    // that still uses the consumer.
-    println!("Health: http://{}/health", server.address());
-    let web_stop = CancellationToken::new();
-    let shared: Arc<dyn ServiceReport> = Arc::clone(&report) as _;
-    let serving = tokio::spawn(server.serve(shared, web_stop.clone()));
+    // It may have to wait for a processor that still uses the consumer.
     let flow = tokio::select! {
         flow = Flow::open(name, spec, &ledger, Arc::clone(log), pipeline, pool) => flow?,
-        () = stop.cancelled() => return Ok(()),
+        () = stop.cancelled() => {
+            answers.close().await;
+            serving.finish().await;
+            return Ok(());
+        }
     };
-    report.begin(flow.books());
+    let followed = FollowedBooks::open(name, spec, &ledger, Arc::clone(log)).await?;
+    let peers = Peers::open(&**log, &config.log.url, spec).await?;
+    let peers = Arc::new(tokio::sync::Mutex::new(peers));
     let (books, consumer) = (flow.books(), flow.consumer());
+    report.begin(books.clone());
     tracing::info!(service = config.service.name, consumer = spec.consumer, "starting_service");
 
-    let watching = tokio::spawn(watch_backlog(Arc::clone(&report), Arc::clone(&consumer)));
-    let statistics =
-        tokio::spawn(log_statistics(Arc::clone(&report), config.service.stats_every.0));
+    serving.add(watch_backlog(Arc::clone(report), Arc::clone(&consumer), Arc::clone(&peers)));
+    serving.add(follow_books(Arc::clone(report), followed));
+    serving.add(log_statistics(Arc::clone(report), config.service.stats_every.0));
     let flow_stop = stop.child_token();
-    let timer = super::stop_after(args.duration, flow_stop.clone());
+    serving.stop_after(args.duration, flow_stop.clone());
     let mut running = tokio::spawn(flow.run(flow_stop.clone()));
     let ended = tokio::select! {
         ended = &mut running => Some(ended),
@@ -193,12 +188,8 @@ async fn run_on(
         None => tokio::time::timeout(STOP_WAIT, running).await.ok(),
     };
     answers.close().await;
-    timer.abort();
-    statistics.abort();
-    watching.abort();
-    web_stop.cancel();
-    // Clients that keep their connections open do not keep the program.
-    let _ = tokio::time::timeout(Duration::from_secs(2), serving).await;
+    serving.finish().await;
+    report.log.ask(async { peers.lock().await.leave().await }).await;
     summary::print(&[books], args.format)?;
     tracing::info!(service = config.service.name, "service_exited");
     match ended {
@@ -222,12 +213,31 @@ async fn wait_until_idle(consumer: &dyn Consumer) -> Result<(), Failure> {
     }
 }
 
-async fn watch_backlog(report: Arc<Report>, consumer: Arc<dyn Consumer>) {
-    let mut ticks = tokio::time::interval(BACKLOG_EVERY);
+/// Looks how much is waiting, and who shares it.
+async fn watch_backlog(
+    report: Arc<Report>,
+    consumer: Arc<dyn Consumer>,
+    peers: Arc<tokio::sync::Mutex<Peers>>,
+) {
+    let mut ticks = look_ticks();
     loop {
         ticks.tick().await;
-        report.note_backlog(consumer.info().await.map(|info| info.pending));
+        let look = async {
+            let place = peers.lock().await.beat().await?;
+            let info = consumer.info().await?;
+            Ok(Backlog { pending: info.pending, unsettled: info.unsettled_count, place })
+        };
+        let backlog = report.log.ask(look).await;
+        report.note_backlog(backlog);
     }
+}
+
+/// Follows what all processes have settled.
+async fn follow_books(report: Arc<Report>, followed: FollowedBooks) {
+    report.note_flow_books(Some(followed.books()));
+    let error = followed.run().await;
+    tracing::error!(%error, "the books of the flow can't be read any more");
+    report.note_flow_books(None);
 }
 
 /// Logs how it goes, at intervals.

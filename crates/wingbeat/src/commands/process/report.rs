@@ -3,21 +3,24 @@
 use std::{
     sync::{
         Arc, Mutex, OnceLock, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Instant,
 };
 
 use serde_json::{Value, json};
 use wingbeat_flow::{Books, Counts, Meter};
-use wingbeat_log::LogError;
 use wingbeat_record::Time;
-use wingbeat_web::{ServiceReport, books_metrics};
+use wingbeat_web::{ServiceReport, Waiting, books_metrics, flow_metrics};
 
-use super::meter::Counters;
+use super::{meter::Counters, peers::Place};
 use crate::{
-    commands::legacy_metrics::{Kind, Metric, write, write_split},
+    commands::{
+        legacy_metrics::{Kind, Metric, write, write_split},
+        serving::LogWatch,
+    },
     config::Config,
+    summary,
 };
 
 /// How many topics the statistics name.
@@ -41,20 +44,39 @@ pub(super) struct Report {
     prefix: String,
     has_metrics: bool,
     counters: Arc<Counters>,
-    /// The books and what was in them at the start.
-    books: OnceLock<(Books, Counts)>,
+    pub(super) log: LogWatch,
+    /// What this process settles.
+    books: OnceLock<Books>,
+    /// What all processes have settled, as far as that is known.
+    flow_books: Mutex<Option<Books>>,
     pub(super) is_running: AtomicBool,
     started: Instant,
-    backlog: Mutex<Backlog>,
+    /// What is waiting; `None` where it is not known.
+    backlog: Mutex<Option<Backlog>>,
+    /// How often the log was lost.
+    losses: AtomicU64,
     before: Mutex<Totals>,
 }
 
-/// What is waiting, as it was last seen.
-#[derive(Debug, Clone, Default)]
-struct Backlog {
-    pending: u64,
-    /// Why it could not be asked.
-    problem: Option<String>,
+/// What is waiting in the consumer, for all who share it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Backlog {
+    /// Not delivered yet.
+    pub(super) pending: u64,
+    /// Delivered to one of them, and not settled.
+    pub(super) unsettled: u64,
+    /// This process' place among them.
+    pub(super) place: Place,
+}
+
+impl Backlog {
+    fn total(&self) -> u64 {
+        self.pending + self.unsettled
+    }
+
+    fn share(&self) -> u64 {
+        self.place.share(self.total())
+    }
 }
 
 /// What had been counted when a window of the statistics began.
@@ -86,10 +108,13 @@ impl Report {
             prefix: config.processor.metrics_prefix.clone(),
             has_metrics: config.service.metrics,
             counters: Arc::default(),
+            log: LogWatch::new(&config.log),
             books: OnceLock::new(),
+            flow_books: Mutex::default(),
             is_running: AtomicBool::new(false),
             started: Instant::now(),
             backlog: Mutex::default(),
+            losses: AtomicU64::new(0),
             before: Mutex::default(),
         }
     }
@@ -100,46 +125,43 @@ impl Report {
 
     /// The flow is open.
     pub(super) fn begin(&self, books: Books) {
-        let counts = books.counts();
-        if self.books.set((books, counts)).is_ok() {
+        if self.books.set(books).is_ok() {
             self.is_running.store(true, Ordering::Relaxed);
         }
     }
 
-    pub(super) fn note_backlog(&self, pending: Result<u64, LogError>) {
-        let mut backlog = self.backlog.lock().unwrap_or_else(PoisonError::into_inner);
-        match pending {
-            Ok(pending) => *backlog = Backlog { pending, problem: None },
-            // What is not known any more must not look as if it were.
-            Err(error) => *backlog = Backlog { pending: 0, problem: Some(error.to_string()) },
-        }
+    /// The books of all processes; `None` where they are not known any more.
+    pub(super) fn note_flow_books(&self, books: Option<Books>) {
+        *self.flow_books.lock().unwrap_or_else(PoisonError::into_inner) = books;
     }
 
-    fn backlog(&self) -> Backlog {
-        self.backlog.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    fn flow_books(&self) -> Option<Books> {
+        self.flow_books.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What is waiting; what is not known any more must not look as if it were.
+    pub(super) fn note_backlog(&self, now: Option<Backlog>) {
+        let mut backlog = self.backlog.lock().unwrap_or_else(PoisonError::into_inner);
+        if backlog.is_some() && now.is_none() {
+            self.losses.fetch_add(1, Ordering::Relaxed);
+        }
+        *backlog = now;
+    }
+
+    fn backlog(&self) -> Option<Backlog> {
+        *self.backlog.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What this process has counted since its start.
     fn counts(&self) -> Counts {
-        let Some((books, before)) = self.books.get() else { return Counts::default() };
-        let mut counts = books.counts();
-        counts.received -= before.received;
-        counts.emitted -= before.emitted;
-        for (now, before) in
-            [(&mut counts.filtered, &before.filtered), (&mut counts.dead, &before.dead)]
-        {
-            for (reason, count) in before {
-                now.entry(reason.clone()).and_modify(|now| *now -= count);
-            }
-        }
-        counts
+        self.books.get().map(Books::own).unwrap_or_default()
     }
 
     fn totals(&self) -> Totals {
         Totals {
             processed: self.counters.processed.load(Ordering::Relaxed),
             published: self.counts().emitted,
-            pending: self.backlog().pending,
+            pending: self.backlog().map_or(0, |backlog| backlog.pending),
         }
     }
 
@@ -182,7 +204,7 @@ impl Report {
         let unpublished = sum(&["output_refused", "output_subject"]);
         let all: u64 = dead.values().sum();
         [
-            ("nats_connection", u64::from(self.backlog().problem.is_some())),
+            ("nats_connection", self.losses.load(Ordering::Relaxed)),
             ("json_parse", unread),
             ("message_handling", all - unread - panics - unpublished),
             ("publish_timeout", 0),
@@ -200,27 +222,36 @@ impl ServiceReport for Report {
     }
 
     fn is_ready(&self) -> bool {
-        self.is_running.load(Ordering::Relaxed) && self.backlog().problem.is_none()
+        self.is_running.load(Ordering::Relaxed) && self.waits_for().is_none()
+    }
+
+    fn waits_for(&self) -> Option<Waiting> {
+        self.log.readiness.waits_for()
     }
 
     fn details(&self) -> Value {
         let counts = self.counts();
         let backlog = self.backlog();
+        let is_connected = self.log.readiness.has_log();
         let is_ready = self.is_ready();
         let word = |is_good: bool| if is_good { "healthy" } else { "unhealthy" };
-        let mut books = serde_json::to_value(&counts).unwrap_or(Value::Null);
-        books["imbalance"] = counts.imbalance().into();
         json!({
             "service": self.name,
             "status": word(is_ready),
             "timestamp": Time::now().as_seconds_f64(),
             "components": {
                 "nats": {
-                    "status": word(backlog.problem.is_none()),
-                    "connected": backlog.problem.is_none(),
-                    "problem": backlog.problem,
+                    "status": word(is_connected),
+                    "connected": is_connected,
+                    "waits_for": self.waits_for(),
                 },
-                "consumer": {"status": word(is_ready), "pending": backlog.pending},
+                "consumer": {
+                    "status": word(is_ready),
+                    "pending": backlog.map(|backlog| backlog.pending),
+                    "unsettled": backlog.map(|backlog| backlog.unsettled),
+                    "share": backlog.map(|backlog| backlog.share()),
+                    "processes": backlog.map(|backlog| backlog.place.of),
+                },
                 "models": {"status": "healthy", "sentiment": "built-in", "topics": "built-in"},
             },
             "service_stats": {
@@ -228,7 +259,8 @@ impl ServiceReport for Report {
                 "posts_published": counts.emitted,
                 "uptime_seconds": self.started.elapsed().as_secs_f64(),
             },
-            "books": books,
+            "books": summary::balanced_json(&counts),
+            "flow_books": self.flow_books().map(|books| books.counts()),
         })
     }
 
@@ -237,25 +269,27 @@ impl ServiceReport for Report {
         if !self.has_metrics {
             return None;
         }
-        let mut text = match self.books.get() {
-            Some((books, _)) => books_metrics(std::slice::from_ref(books)),
-            None => String::new(),
-        };
+        let mut text = String::new();
+        books_metrics(&mut text, self.books.get().map(std::slice::from_ref).unwrap_or_default());
+        flow_metrics(&mut text, self.flow_books().as_slice());
         let name = |name: &str| format!("{}_{name}", self.prefix);
-        let Totals { processed, published, pending } = self.totals();
-        let is_connected = u64::from(self.backlog().problem.is_none());
-        for (name, help, kind, value) in [
-            (name("posts_processed_total"), "Posts that could be read.", Kind::Counter, processed),
-            (
-                name("posts_published_total"),
-                "Posts whose output is durable.",
-                Kind::Counter,
-                published,
-            ),
-            (name("nats_connected"), "Whether the log answers.", Kind::Gauge, is_connected),
-            (name("message_queue_size"), "Posts that are waiting.", Kind::Gauge, pending),
-        ] {
+        let Totals { processed, published, .. } = self.totals();
+        let is_connected = u64::from(self.log.readiness.has_log());
+        let mut metric = |short: &str, help, kind, value: u64| {
+            let name = format!("{}_{short}", self.prefix);
             write(&mut text, &[Metric { name: &name, help, kind, value: value as f64 }]);
+        };
+        metric("posts_processed_total", "Posts that could be read.", Kind::Counter, processed);
+        metric("posts_published_total", "Posts whose output is durable.", Kind::Counter, published);
+        metric("nats_connected", "Whether the log answers.", Kind::Gauge, is_connected);
+        if let Some(backlog) = self.backlog() {
+            let (share, total, processes) = (backlog.share(), backlog.total(), backlog.place.of);
+            let help = "Posts that are waiting, this process' share: all shares come to the whole.";
+            metric("message_queue_size", help, Kind::Gauge, share);
+            let help = "Posts that are waiting in the consumer, for all processes that share it.";
+            metric("consumer_backlog", help, Kind::Gauge, total);
+            let help = "Processes that share the consumer.";
+            metric("consumer_processes", help, Kind::Gauge, processes);
         }
         let errors = name("errors_total");
         write_split(&mut text, &errors, "What went wrong.", "error_type", self.errors());

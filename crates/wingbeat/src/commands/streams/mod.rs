@@ -33,7 +33,7 @@ pub(crate) async fn run(global: &Global, command: &Streams) -> Result<(), Failur
     }
     if let Streams::Create(_) | Streams::Publish(_) | Streams::Purge(_) | Streams::Rm(_) = command {
         // Streams that are missing are named, not made.
-        let log = config.open_log(Access::Write).await?;
+        let log = config.log.open(Access::Write).await?;
         let done = match command {
             Streams::Create(args) => write::create(&*log, args).await,
             Streams::Publish(args) => write::publish(&*log, args).await,

@@ -1,12 +1,14 @@
 //! What the command line takes.
 
-use std::{net::IpAddr, path::PathBuf};
+use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use wingbeat_ops::{config::Span, logging};
 
-use crate::config::VerifyLevel;
+mod services;
+
+pub(crate) use services::{Ingest, Mock, Process, Profile, SourceArgs, Up, Web};
 
 mod ask;
 
@@ -24,6 +26,7 @@ Examples:
   wingbeat up                                     made-up posts, dashboard on http://127.0.0.1:3000
   wingbeat up --source file:posts.jsonl.gz --once a file, then a summary
   wingbeat enrich < posts.jsonl > enriched.jsonl  no log, no dashboard
+  wingbeat ask 'What a wonderful morning!'        what the models say of a text
   wingbeat audit                                  prove that nothing was lost
 
 Exit codes: 0 fine, 1 failed, 2 wrong usage, 78 wrong configuration."
@@ -116,81 +119,6 @@ pub(crate) enum Command {
     },
 }
 
-/// Where posts come from.
-#[derive(Debug, Args)]
-pub(crate) struct SourceArgs {
-    /// Where posts come from: auto (the network), relay[:wss://HOST], jetstream[:wss://HOST],
-    /// file:PATH (JSON lines, also .gz and .zst; - for standard input), frames:PATH (recorded
-    /// firehose frames), simulator[:KEY=VALUE,...]
-    #[arg(long, value_name = "SPEC", env = "WINGBEAT_SOURCE")]
-    pub(crate) source: Option<String>,
-    /// At most so many posts per second
-    #[arg(long, value_name = "N")]
-    pub(crate) rate: Option<f64>,
-    /// How far what a relay sends is checked [default: hashes for a relay, else none]. Jetstream
-    /// sends no proofs: with hashes and full, auto takes relays only
-    #[arg(long, value_enum, value_name = "LEVEL")]
-    pub(crate) verify: Option<VerifyLevel>,
-    /// Stop reading after this long, finish what was read, and exit
-    #[arg(long = "for", value_name = "DURATION")]
-    pub(crate) duration: Option<Span>,
-}
-
-/// `up`.
-#[derive(Debug, Args)]
-#[command(after_help = "\
-Examples:
-  wingbeat up
-  wingbeat up --source simulator --rate 500 --for 20s
-  wingbeat up --source file:posts.jsonl.gz --once --port 0
-  SENTIMENT_CONFIDENCE_THRESHOLD=0 wingbeat up --source frames:frames.bin.zst --once")]
-pub(crate) struct Up {
-    /// A pack: the name of a built-in one, or a TOML file [default: bluesky]
-    pub(crate) pack: Option<String>,
-    #[command(flatten)]
-    pub(crate) source: SourceArgs,
-    /// Exit when the source has ended and everything is settled
-    #[arg(long)]
-    pub(crate) once: bool,
-    /// The dashboard's address [default: 127.0.0.1]
-    #[arg(long, value_name = "ADDRESS")]
-    pub(crate) host: Option<IpAddr>,
-    /// The dashboard's port; 0 picks a free one [default: 3000]
-    #[arg(long, value_name = "PORT")]
-    pub(crate) port: Option<u16>,
-    /// How the summary at the end is printed: text on stderr, json on stdout
-    #[arg(long, value_enum, default_value_t)]
-    pub(crate) format: Format,
-}
-
-/// `ingest`.
-#[derive(Debug, Args)]
-#[command(after_help = "\
-Every environment variable of nats-firehose-ingest works: NATS_STREAM, NATS_SUBJECT, NATS_KV_BUCKET,
-SERVICE_NAME, CURSOR_SAVE_INTERVAL, ENABLE_TEXT_FILTERING, MIN_TEXT_LENGTH, MAX_TEXT_LENGTH,
-HEALTH_CHECK_PORT, METRICS_ENABLED, BATCH_SIZE, BATCH_TIMEOUT_MS, LOG_LEVEL, LOG_FORMAT.
-
-Examples:
-  wingbeat ingest
-  wingbeat ingest --source frames:recording.bin.zst --once
-  MIN_TEXT_LENGTH=1 wingbeat ingest --port 0")]
-pub(crate) struct Ingest {
-    #[command(flatten)]
-    pub(crate) source: SourceArgs,
-    /// Exit when the source ends, instead of staying there for its health to be asked
-    #[arg(long)]
-    pub(crate) once: bool,
-    /// The address of the HTTP server with health and metrics
-    #[arg(long)]
-    pub(crate) host: Option<IpAddr>,
-    /// The port of the HTTP server; 0 picks a free one
-    #[arg(long)]
-    pub(crate) port: Option<u16>,
-    /// How the books are printed at the end
-    #[arg(long, value_enum, default_value_t)]
-    pub(crate) format: Format,
-}
-
 /// `simulate-network`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -239,74 +167,6 @@ pub(crate) struct SimulateNetwork {
     pub(crate) duration: Option<Span>,
 }
 
-/// `process`.
-#[derive(Debug, Args)]
-#[command(after_help = "\
-It stands in the place of nats-stream-processor, and takes its environment: INPUT_STREAM,
-INPUT_SUBJECT, OUTPUT_STREAM, OUTPUT_SUBJECT, CONSUMER_NAME, MAX_DELIVER, ACK_WAIT_SECONDS,
-SENTIMENT_CONFIDENCE_THRESHOLD, HEALTH_CHECK_PORT, and more: wingbeat config reference.
-
-Examples:
-  wingbeat process
-  PIPELINE_PROFILE=topics wingbeat process --port 8082
-  wingbeat process --once                         what is there, then a summary")]
-pub(crate) struct Process {
-    /// What it adds to posts, and under which names
-    #[arg(long, value_enum, default_value_t, env = "PIPELINE_PROFILE")]
-    pub(crate) profile: Profile,
-    /// End when everything that is there has been processed
-    #[arg(long)]
-    pub(crate) once: bool,
-    /// Stop after this long
-    #[arg(long = "for", value_name = "DURATION")]
-    pub(crate) duration: Option<Span>,
-    /// The address of health and metrics [default: 127.0.0.1]
-    #[arg(long, value_name = "IP")]
-    pub(crate) host: Option<IpAddr>,
-    /// The port of health and metrics; 0 picks a free one [default: 8080]
-    #[arg(long, value_name = "PORT")]
-    pub(crate) port: Option<u16>,
-    /// How the summary at the end is printed
-    #[arg(long, value_enum, default_value_t)]
-    pub(crate) format: Format,
-}
-
-/// `web`.
-#[derive(Debug, Args)]
-#[command(after_help = "\
-It stands in the place of bsky-sentiment-web, and takes its environment: OUTPUT_STREAM,
-OUTPUT_SUBJECT, PORT.
-
-Examples:
-  wingbeat web
-  wingbeat web --profile sentiment --port 3001")]
-pub(crate) struct Web {
-    /// Whose output is shown
-    #[arg(long, value_enum, default_value_t, env = "PIPELINE_PROFILE")]
-    pub(crate) profile: Profile,
-    /// The dashboard's address [default: 127.0.0.1]
-    #[arg(long, value_name = "IP")]
-    pub(crate) host: Option<IpAddr>,
-    /// The dashboard's port; 0 picks a free one [default: 3000]
-    #[arg(long, value_name = "PORT")]
-    pub(crate) port: Option<u16>,
-    /// Stop after this long
-    #[arg(long = "for", value_name = "DURATION")]
-    pub(crate) duration: Option<Span>,
-}
-
-/// Which of the replaced stream processors `process` is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
-pub(crate) enum Profile {
-    /// Sentiment and topics
-    #[default]
-    Enriched,
-    /// Sentiment alone, as the first generation
-    Sentiment,
-    /// Topics alone
-    Topics,
-}
-
 /// `enrich`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -326,33 +186,6 @@ pub(crate) struct Enrich {
     /// How the counts at the end are printed on stderr
     #[arg(long, value_enum, default_value_t)]
     pub(crate) format: Format,
-}
-
-/// `mock`.
-#[derive(Debug, Args)]
-#[command(after_help = "\
-Examples:
-  wingbeat mock --rate 4
-  wingbeat mock --stdout --count 1000 --seed 7 > posts.jsonl")]
-pub(crate) struct Mock {
-    /// Write the posts to standard output instead of the log
-    #[arg(long)]
-    pub(crate) stdout: bool,
-    /// Posts per second [default: 50]
-    #[arg(long, value_name = "N")]
-    pub(crate) rate: Option<f64>,
-    /// Stop after this many
-    #[arg(long, value_name = "N")]
-    pub(crate) count: Option<u64>,
-    /// The same seed makes the same posts
-    #[arg(long, value_name = "N")]
-    pub(crate) seed: Option<u64>,
-    /// Stop after this long
-    #[arg(long = "for", value_name = "DURATION")]
-    pub(crate) duration: Option<Span>,
-    /// Further settings of the simulator, such as malformed=0.1,languages=en:3+ja:1
-    #[arg(long, value_name = "KEY=VALUE,...")]
-    pub(crate) options: Option<String>,
 }
 
 /// `streams`.
