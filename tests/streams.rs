@@ -6,7 +6,7 @@
 mod support;
 
 use serde_json::Value;
-use support::{Home, Ran, nats::Nats};
+use support::{Home, Ran, Running, nats::Nats};
 
 /// Every log that there is here, with the arguments that choose it.
 fn each_log(test: impl Fn(&Home, &dyn Fn(&[&str]) -> Ran)) {
@@ -258,7 +258,8 @@ fn i2_process_goes_on_where_the_replaced_processor_was() {
     for _ in 0..12 {
         old.acknowledge();
     }
-    let service = home.process(&log, &[]);
+    // It answers while it waits.
+    let service = Running::spawn(home.command(&["process", "--port", "0", log[0], log[1]]));
     assert_eq!(service.get_text("/health").0, 200);
     assert_eq!(service.get_text("/ready").0, 503);
     let checked = run(&["check", "--profile", "enriched"]).ok();
