@@ -57,3 +57,25 @@ fn i1_i2_i3_processors_that_die_or_hang_leave_every_post_with_one_outcome() {
     );
     assert_eq!(books[1]["received"], books[0]["emitted"], "{audit}");
 }
+
+/// Somebody deletes an output in the middle of its stream, by JetStream's own request.
+#[test]
+fn i1_the_audit_finds_an_output_that_was_deleted_by_hand() {
+    let home = Home::new();
+    let Some(nats) = Nats::start() else { return };
+    let log = ["--log", &nats.url];
+    home.run(&[&["mock", "--count", "60", "--rate", "5000"], &log[..]].concat()).ok();
+    let process = home.process(&[&["--once"], &log[..]].concat(), &[]);
+    assert_eq!(process.wait().code, Some(0));
+    home.run(&[&["audit"], &log[..]].concat()).ok();
+    let (subject, wanted) = ("$JS.API.STREAM.MSG.DELETE.bluesky-posts-enriched", r#"{"seq":17}"#);
+    let deleted = home.run(&[&["streams", "request", subject, wanted], &log[..]].concat()).ok();
+    assert_eq!(deleted.json()["success"], true);
+    let audit = home.run(&[&["audit"], &log[..]].concat());
+    assert_eq!(audit.code, Some(1), "{}", audit.stdout);
+    assert!(
+        audit.stdout.contains("1 emitted records have no output in the log: input "),
+        "{}",
+        audit.stdout
+    );
+}

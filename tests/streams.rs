@@ -6,7 +6,10 @@
 mod support;
 
 use serde_json::Value;
-use support::{Home, Ran, Running, nats::Nats};
+use support::{
+    Home, Ran, Running,
+    nats::{Nats, wait_until},
+};
 
 /// Every log that there is here, with the arguments that choose it.
 fn each_log(test: impl Fn(&Home, &dyn Fn(&[&str]) -> Ran)) {
@@ -262,9 +265,8 @@ fn i2_process_goes_on_where_the_replaced_processor_was() {
     let service = Running::spawn(home.command(&["process", "--port", "0", log[0], log[1]]));
     assert_eq!(service.get_text("/health").0, 200);
     assert_eq!(service.get_text("/ready").0, 503);
-    let checked = run(&["check", "--profile", "enriched"]).ok();
     let line = "is a push consumer of another program, which has settled everything up to 12";
-    assert!(checked.stdout.contains(line), "{}", checked.stdout);
+    wait_until(|| run(&["check", "--profile", "enriched"]).ok().stdout.contains(line));
     drop(old);
     let details = service.wait_for("/health/detailed", |details| {
         let (books, consumer) = (&details["books"], &details["components"]["consumer"]);

@@ -29,6 +29,7 @@ pub(super) mod code {
     pub(in super::super) const WRONG_LAST_SEQUENCE: u64 = 10071;
     pub(in super::super) const NOT_ENABLED: u64 = 10076;
     pub(in super::super) const STORE_FAILED: u64 = 10077;
+    pub(in super::super) const DUPLICATE_IN_PROCESS: u64 = 10158;
 }
 
 /// How JetStream says no.

@@ -309,10 +309,35 @@ fn refusal(error: ApiError, stream: &str, record: &Record) -> LogError {
         code::WRONG_LAST_SEQUENCE => {
             LogError::WrongRevision { key: record.subject.to_string(), expected: 0, found: 0 }
         }
+        // The same record, published before, whose acknowledgement did not come: the copies are
+        // still being written.
+        code::DUPLICATE_IN_PROCESS => LogError::unavailable(
+            format!("can't publish to `{}`", record.subject),
+            "an earlier try is still under way",
+        ),
         code::MESSAGE_TOO_LARGE => LogError::Invalid(format!(
             "a record of {} bytes is over the `max_msg_size` of stream `{stream}`",
             record.size()
         )),
         _ => error.into_log_error(&format!("can't publish to `{}`", record.subject)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use wingbeat_record::Subject;
+
+    use super::*;
+    use crate::Hint;
+
+    #[test]
+    fn i2_a_record_whose_first_try_is_under_way_is_no_wrong_record() {
+        let record = Record::new(Subject::new("a.b").unwrap(), b"{}".to_vec());
+        let refused = |err_code, description: &str| {
+            let description = description.to_owned();
+            refusal(ApiError { code: 409, err_code, description }, "a", &record).hint()
+        };
+        assert_eq!(refused(10158, "duplicate message id is in process"), Hint::Transient);
+        assert_eq!(refused(10999, "something else"), Hint::Caller);
     }
 }

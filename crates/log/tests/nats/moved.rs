@@ -50,9 +50,12 @@ impl Processor {
         }
     }
 
+    /// Stops, and waits until the server has seen it: until then it sends what is published.
     async fn stop(mut self) {
         self.messages.unsubscribe().await.unwrap();
-        self.client.flush().await.unwrap();
+        while ask(&self.client, "CONSUMER.INFO.s.c", &json!({})).await["push_bound"] == true {
+            tokio::task::yield_now().await;
+        }
         self.client.drain().await.unwrap();
     }
 }
@@ -67,7 +70,6 @@ async fn ask(client: &Client, request: &str, body: &Value) -> Value {
 /// What is still to come, and that the pull consumer's places are right.
 async fn expect_rest(log: &dyn Log, expected: impl IntoIterator<Item = u64>) {
     let config = ConsumerConfig::new("c");
-    // The server takes a moment to see that the processor is gone.
     let consumer = patiently(|| log.consumer("s", &config)).await.unwrap();
     let expected: Vec<u64> = expected.into_iter().collect();
     let seen = consume_all(&*consumer, expected.len()).await;

@@ -112,6 +112,10 @@ impl Server {
         let id = self.child.as_ref().unwrap().id().to_string();
         let sent = Command::new("kill").args([&format!("-{name}"), &id]).status().unwrap();
         assert!(sent.success());
+        // Threads stop one after the other.
+        while name == "STOP" && !is_stopped(&id) {
+            std::thread::yield_now();
+        }
     }
 
     /// Loses everything that was stored.
@@ -127,6 +131,15 @@ impl Server {
         let Self { login, port, .. } = self;
         format!("nats://{login}127.0.0.1:{port}?{parameters}").parse().unwrap()
     }
+}
+
+/// Whether every thread of a process is stopped.
+fn is_stopped(id: &str) -> bool {
+    let threads = std::fs::read_dir(format!("/proc/{id}/task")).unwrap();
+    threads.flatten().all(|thread| {
+        let status = std::fs::read_to_string(thread.path().join("status")).unwrap_or_default();
+        status.contains("State:\tT")
+    })
 }
 
 impl Drop for Server {

@@ -7,7 +7,10 @@ use wingbeat_log::{Access, Log, LogUrl};
 use wingbeat_ops::logging;
 use wingbeat_source::SourceSpec;
 
-use super::{layout, load_pack, print_line};
+use super::{
+    layout::{self, Difference},
+    load_pack, print_line,
+};
 use crate::{
     cli::{Check, Global},
     config::Config,
@@ -48,9 +51,11 @@ async fn check_log(config: &Config, pack: &Pack, log: &dyn Log) -> Result<(), Fa
     let changes = config.log.url.changes_existing();
     let done = if changes { "is changed at the next start" } else { "stays as it is" };
     for difference in layout::differences(log, pack).await? {
-        let is_missing = difference.ends_with("not there yet");
-        let done = if is_missing { "is made at the next start" } else { done };
-        print_line(&format!("difference: {difference} ({done})"))?;
+        print_line(&match difference {
+            Difference::Missing(text) => format!("difference: {text} (is made at the next start)"),
+            Difference::Set(text) => format!("difference: {text} ({done})"),
+            Difference::Push(text) => format!("difference: {text}"),
+        })?;
     }
     for warning in log.warnings().await? {
         print_line(&format!("warning: {warning}"))?;

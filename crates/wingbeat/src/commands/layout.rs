@@ -102,13 +102,28 @@ fn check_subject(
     ))
 }
 
-/// In which ways streams and consumers that are there are not as the pack wants them, in words.
-pub(crate) async fn differences(log: &dyn Log, pack: &Pack) -> Result<Vec<String>, LogError> {
+/// In which way a stream or a consumer is not as the pack wants it, in words.
+pub(crate) enum Difference {
+    /// It is not there yet.
+    Missing(String),
+    /// It is set otherwise.
+    Set(String),
+    /// A push consumer stands in its place.
+    Push(String),
+}
+
+/// In which ways streams and consumers are not as the pack wants them.
+pub(crate) async fn differences(log: &dyn Log, pack: &Pack) -> Result<Vec<Difference>, LogError> {
     let existing = log.streams().await?;
     let mut found = Vec::new();
     for wanted in pack.stream_configs() {
         match existing.iter().find(|info| info.config.name == wanted.name) {
-            None => found.push(format!("stream `{}` is not there yet", wanted.name)),
+            None => {
+                found.push(Difference::Missing(format!(
+                    "stream `{}` is not there yet",
+                    wanted.name
+                )));
+            }
             Some(info) => found.extend(stream_differences(info, &wanted)),
         }
     }
@@ -118,17 +133,17 @@ pub(crate) async fn differences(log: &dyn Log, pack: &Pack) -> Result<Vec<String
         }
         let consumers = log.consumers(&flow.from).await?;
         match consumers.iter().find(|info| info.config.name == flow.consumer) {
-            None => found.push(format!(
+            None => found.push(Difference::Missing(format!(
                 "consumer `{}` of stream `{}` is not there yet",
                 flow.consumer, flow.from
-            )),
+            ))),
             Some(info) => found.extend(consumer_differences(info, flow)),
         }
     }
     Ok(found)
 }
 
-fn stream_differences(info: &StreamInfo, wanted: &StreamConfig) -> Option<String> {
+fn stream_differences(info: &StreamInfo, wanted: &StreamConfig) -> Option<Difference> {
     let have = &info.config;
     let limit = |limit: Option<String>| limit.unwrap_or_else(|| "no limit".to_owned());
     let span = |span: std::time::Duration| Span(span).to_string();
@@ -153,13 +168,13 @@ fn stream_differences(info: &StreamInfo, wanted: &StreamConfig) -> Option<String
     listed(&format!("stream `{}`", have.name), &settings(have), &settings(wanted))
 }
 
-fn consumer_differences(info: &ConsumerInfo, flow: &FlowSpec) -> Option<String> {
+fn consumer_differences(info: &ConsumerInfo, flow: &FlowSpec) -> Option<Difference> {
     let label = format!("consumer `{}` of stream `{}`", flow.consumer, flow.from);
     if info.is_push {
-        return Some(format!(
+        return Some(Difference::Push(format!(
             "{label} is a push consumer of another program, which has settled everything up to {}; the flow takes its place over, once nobody is bound to it",
             number(info.ack_floor)
-        ));
+        )));
     }
     let settings = |config: &wingbeat_log::ConsumerConfig| {
         let filters: Vec<&str> = config.filters.iter().map(SubjectFilter::as_str).collect();
@@ -174,12 +189,12 @@ fn consumer_differences(info: &ConsumerInfo, flow: &FlowSpec) -> Option<String> 
     listed(&label, &settings(&info.config), &settings(&flow.consumer_config()))
 }
 
-fn listed(label: &str, have: &[(&str, String)], wanted: &[(&str, String)]) -> Option<String> {
+fn listed(label: &str, have: &[(&str, String)], wanted: &[(&str, String)]) -> Option<Difference> {
     let differing = have.iter().zip(wanted).filter(|(have, wanted)| have.1 != wanted.1);
     let texts: Vec<String> = differing
         .map(|((name, have), (_, wanted))| format!("{name} is {have}, wanted {wanted}"))
         .collect();
-    (!texts.is_empty()).then(|| format!("{label}: {}", texts.join("; ")))
+    (!texts.is_empty()).then(|| Difference::Set(format!("{label}: {}", texts.join("; "))))
 }
 
 #[cfg(test)]
