@@ -39,7 +39,7 @@ impl Home {
 
     /// Runs a command to its end.
     pub fn run(&self, arguments: &[&str]) -> Ran {
-        Ran::new(&self.command(arguments).stdin(Stdio::null()).output().unwrap())
+        Ran::of(&mut self.command(arguments))
     }
 
     /// Runs a command that reads `input`.
@@ -99,6 +99,11 @@ pub struct Ran {
 }
 
 impl Ran {
+    /// Runs a command to its end.
+    pub fn of(command: &mut Command) -> Self {
+        Self::new(&command.stdin(Stdio::null()).output().unwrap())
+    }
+
     fn new(output: &Output) -> Self {
         Self {
             code: output.status.code(),

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use wingbeat_flow::FlowError;
+use wingbeat_hub::HubError;
 use wingbeat_log::{Hint, LogError};
 use wingbeat_ops::config::ConfigError;
 use wingbeat_source::SourceError;
@@ -74,6 +75,15 @@ impl From<StageError> for Failure {
                 Self::Config(error.to_string())
             }
             StageError::Model(_) => Self::Failed(error.to_string()),
+        }
+    }
+}
+
+impl From<HubError> for Failure {
+    fn from(error: HubError) -> Self {
+        match error {
+            HubError::Name { .. } | HubError::Settings(_) => Self::Config(error.to_string()),
+            _ => Self::Failed(error.to_string()),
         }
     }
 }

@@ -49,6 +49,7 @@ fn run(cli: &Cli) -> Result<(), Failure> {
             block_on(commands::simulate_network::run(&cli.global, args))
         }
         Command::Enrich(args) => block_on(commands::enrich::run(&cli.global, args)),
+        Command::Models(args) => block_on(commands::models::run(&cli.global, args)),
         Command::Ask(args) => block_on(commands::ask::run(&cli.global, args)),
         Command::Mock(args) => block_on(commands::mock::run(&cli.global, args)),
         Command::Streams(args) => block_on(commands::streams::run(&cli.global, args)),

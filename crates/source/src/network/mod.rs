@@ -38,7 +38,6 @@ mod silence;
 mod socket;
 mod source;
 mod start;
-mod tls;
 mod verify;
 
 pub use endpoint::{Endpoint, Protocol};

@@ -21,7 +21,7 @@ use tokio_tungstenite::{
 };
 use wingbeat_atproto::FRAME_BYTES_MAX;
 
-use super::tls;
+use wingbeat_ops::tls;
 
 /// The longest message, in bytes: the protocol's limit, and some room for JSON around a record
 /// that is just within it.

@@ -11,8 +11,10 @@ mod services;
 pub(crate) use services::{Ingest, Mock, Process, Profile, SourceArgs, Up, Web};
 
 mod ask;
+mod models;
 
 pub(crate) use ask::{Ask, Request};
+pub(crate) use models::{Models, Pull, Verify};
 
 /// Watches a live stream of posts and tells what people feel and talk about, as it happens.
 #[derive(Debug, Parser)]
@@ -93,6 +95,9 @@ pub(crate) enum Command {
     Enrich(Enrich),
     /// Ask what the models say of a text, here or over NATS
     Ask(Ask),
+    /// Models from the Hugging Face hub: download, list, check
+    #[command(subcommand)]
+    Models(Models),
     /// Publish made-up posts into the log, or write them to standard output
     Mock(Mock),
     /// Run a network of our own on this machine: a relay and both Jetstreams, with faults on command

@@ -11,6 +11,7 @@ pub(crate) mod ingest;
 mod layout;
 mod legacy_metrics;
 pub(crate) mod mock;
+pub(crate) mod models;
 pub(crate) mod process;
 mod serving;
 pub(crate) mod simulate_network;

@@ -4,8 +4,12 @@ use std::sync::{Arc, OnceLock};
 
 use rustls::{ClientConfig, RootCertStore, crypto::ring};
 
-/// The configuration of every TLS connection. It is made once.
-pub(crate) fn client_config() -> Result<Arc<ClientConfig>, String> {
+/// The configuration of every TLS connection that this program opens. It is made once.
+///
+/// # Errors
+///
+/// Where the system trusts nobody; the text says what to do.
+pub fn client_config() -> Result<Arc<ClientConfig>, String> {
     static CONFIG: OnceLock<Result<Arc<ClientConfig>, String>> = OnceLock::new();
     CONFIG.get_or_init(make_config).clone()
 }

@@ -1,0 +1,52 @@
+//! What `models` takes.
+
+use clap::{Args, Subcommand};
+use wingbeat_hub::ModelName;
+
+use super::Format;
+
+/// `models`.
+#[derive(Debug, Subcommand)]
+#[command(after_help = "\
+Where they come from and where they are kept is told by HF_ENDPOINT, HF_TOKEN, HF_HOME, HF_HUB_CACHE
+and HF_HUB_OFFLINE, as in the hub's own libraries, which share the folder.
+
+Examples:
+  wingbeat models pull sentence-transformers/all-MiniLM-L6-v2
+  wingbeat models pull ORGANISATION/NAME@COMMIT       a commit never changes
+  wingbeat models pull ORGANISATION/NAME --file onnx/model_int8.onnx --file tokenizer.json
+  wingbeat models verify --remove                     damaged files go, and can be pulled anew")]
+pub(crate) enum Models {
+    /// List what was downloaded
+    Ls {
+        /// How the list is printed
+        #[arg(long, value_enum, default_value_t)]
+        format: Format,
+    },
+    /// Download models from the Hugging Face hub; goes on where it was cut off
+    Pull(Pull),
+    /// Read what was downloaded again, and compare it with its checksums
+    Verify(Verify),
+}
+
+/// `models pull`.
+#[derive(Debug, Args)]
+pub(crate) struct Pull {
+    /// ORGANISATION/NAME, or ORGANISATION/NAME@REVISION
+    #[arg(required = true, value_name = "NAME")]
+    pub(crate) names: Vec<ModelName>,
+    /// A file of it [default: the best ONNX file, its tokenizer and configuration]
+    #[arg(long = "file", value_name = "FILE")]
+    pub(crate) files: Vec<String>,
+}
+
+/// `models verify`.
+#[derive(Debug, Args)]
+pub(crate) struct Verify {
+    /// Only these [default: all]
+    #[arg(value_name = "NAME")]
+    pub(crate) names: Vec<ModelName>,
+    /// Remove damaged files
+    #[arg(long)]
+    pub(crate) remove: bool,
+}
