@@ -4,6 +4,7 @@
 //! fastest tier. The code that trains them lives in `models/linear`, and uses the featuriser of
 //! this crate, so that training and inference see the same thing.
 
+pub mod encoder;
 mod error;
 mod labels;
 pub mod linear;
