@@ -11,6 +11,7 @@
 
 mod batch;
 mod card;
+mod clean;
 mod files;
 mod onnx;
 mod rten;
@@ -20,10 +21,11 @@ mod workers;
 
 pub use batch::{Batch, plan};
 pub use card::Card;
+pub use clean::{Cleaner, Rule};
 pub use files::{EncoderSource, is_embedded};
 pub use rten::{ModelFile, Rten};
 pub use runtime::{OutputSpec, Rows, Runtime};
-pub use tokenise::{Normalisation, Tokeniser};
+pub use tokenise::Tokeniser;
 pub use workers::{Answer, Pending, Workers};
 
 use self::files::Files;
@@ -81,12 +83,11 @@ impl Encoder {
             (&tokenizer.name, &tokenizer.content),
         ])?;
         let tokens_max = match options.tokens_max {
-            0 => described.tokens_max,
-            tokens_max => tokens_max.min(described.tokens_max),
+            0 => described.length_max,
+            tokens_max => tokens_max.min(described.length_max),
         };
-        let normalisation = described.normalisation.clone();
-        let tokeniser =
-            Tokeniser::parse(&tokenizer.name, &tokenizer.content, normalisation, tokens_max)?;
+        let cleaner = Cleaner::new(&card.name, &described.normalisation)?;
+        let tokeniser = Tokeniser::parse(&tokenizer.name, &tokenizer.content, cleaner, tokens_max)?;
         let mut runtime = Rten::load(&model.name, model.content, &described.outputs())?;
         try_out(&mut runtime, &tokeniser, tokens_max)?;
         let threads = match options.threads {

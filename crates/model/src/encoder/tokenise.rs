@@ -1,8 +1,8 @@
 //! Texts to token ids.
 
-use serde::{Deserialize, Serialize};
 use tokenizers::{Tokenizer, TruncationParams};
 
+use super::Cleaner;
 use crate::ModelError;
 
 /// So many bytes of a text are looked at for each token that is taken. Words of posts take some five
@@ -12,41 +12,12 @@ const BYTES_PER_TOKEN_MAX: usize = 32;
 /// The tokens that a text must have room for: those that begin and end it, and something between.
 pub(super) const TOKENS_MIN: usize = 8;
 
-/// What is done to a text before it is cut into tokens: what was done to the texts of the training.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Normalisation {
-    /// What stands in the place of a word that begins with `@`.
-    pub mention: Option<String>,
-    /// What stands in the place of a word that begins with `http`.
-    pub link: Option<String>,
-}
-
-impl Normalisation {
-    /// The text as the model knows texts. Words are set apart by blanks; what stands between them
-    /// stays.
-    fn apply(&self, text: &str) -> String {
-        let mut out = String::with_capacity(text.len());
-        for piece in text.split_inclusive(char::is_whitespace) {
-            let word = piece.trim_end();
-            let instead = match word {
-                _ if word.len() > 1 && word.starts_with('@') => self.mention.as_deref(),
-                _ if word.starts_with("http") => self.link.as_deref(),
-                _ => None,
-            };
-            out.push_str(instead.unwrap_or(word));
-            out.push_str(&piece[word.len()..]);
-        }
-        out
-    }
-}
-
 /// Cuts texts into tokens, as the model's own tokenizer does.
 #[derive(Debug)]
 pub struct Tokeniser {
     name: String,
     tokenizer: Tokenizer,
-    normalisation: Normalisation,
+    cleaner: Cleaner,
     bytes_max: usize,
 }
 
@@ -60,7 +31,7 @@ impl Tokeniser {
     pub fn parse(
         name: &str,
         file: &[u8],
-        normalisation: Normalisation,
+        cleaner: Cleaner,
         tokens_max: usize,
     ) -> Result<Self, ModelError> {
         let failed = |problem: String| ModelError::new(name, problem);
@@ -80,7 +51,7 @@ impl Tokeniser {
         let truncation = TruncationParams { max_length: tokens_max, ..TruncationParams::default() };
         tokenizer.with_truncation(Some(truncation)).map_err(|error| failed(error.to_string()))?;
         let bytes_max = tokens_max.saturating_mul(BYTES_PER_TOKEN_MAX);
-        Ok(Self { name: name.to_owned(), tokenizer, normalisation, bytes_max })
+        Ok(Self { name: name.to_owned(), tokenizer, cleaner, bytes_max })
     }
 
     /// The ids of a text's tokens.
@@ -90,8 +61,8 @@ impl Tokeniser {
     /// When the tokenizer has no token for something in it, not even one for the unknown.
     pub fn ids(&self, text: &str) -> Result<Vec<u32>, ModelError> {
         let begin = &text[..text.floor_char_boundary(self.bytes_max)];
-        let text = self.normalisation.apply(begin);
-        let encoding = self.tokenizer.encode_fast(text, true);
+        let cleaned = self.cleaner.clean(begin);
+        let encoding = self.tokenizer.encode_fast(cleaned, true);
         let failed = |error: tokenizers::Error| ModelError::new(&self.name, error.to_string());
         Ok(encoding.map_err(failed)?.get_ids().to_vec())
     }
