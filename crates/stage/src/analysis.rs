@@ -1,4 +1,5 @@
-//! What the stages `language`, `sentiment` and `topics` share: a text is cut into features once.
+//! What the stages `language`, `sentiment`, `topics` and `embed` share: a text is cut into features
+//! once, and what no model can read is not scored.
 
 use std::cell::RefCell;
 
@@ -21,6 +22,19 @@ pub enum Unread {
     Filter,
     /// It is scored as if the model could read it.
     Score,
+}
+
+/// What a stage does with texts that its model can't read.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Gate {
+    /// The stage.
+    pub(crate) stage: &'static str,
+    /// What becomes of the post.
+    pub(crate) unread: Unread,
+    /// The member that the stage adds: null, then.
+    pub(crate) member: &'static str,
+    /// The token that it sets, if it sets one, and what it is then.
+    pub(crate) token: Option<(&'static str, &'static str)>,
 }
 
 impl Item {
@@ -46,24 +60,20 @@ impl Item {
     }
 
     /// Whether a model is to score the text. Where it is not, the item is settled or annotated.
-    pub(crate) fn is_to_be_scored(
-        &mut self,
-        analyzer: &Analyzer,
-        unread: Unread,
-        member: &'static str,
-        token: (&'static str, &str),
-    ) -> bool {
-        if unread == Unread::Score && !self.text().trim().is_empty() {
+    pub(crate) fn is_to_be_scored(&mut self, analyzer: &Analyzer, gate: &Gate) -> bool {
+        if gate.unread == Unread::Score && !self.text().trim().is_empty() {
             return true;
         }
         if self.is_readable(analyzer) {
             return true;
         }
-        if unread == Unread::Filter {
+        if gate.unread == Unread::Filter {
             self.filter(Reason::new("unread_language"));
         } else {
-            self.set_member(member, b"null".to_vec());
-            self.set_token(token.0, token.1);
+            self.set_member(gate.member, b"null".to_vec());
+            if let Some((name, token)) = gate.token {
+                self.set_token(name, token);
+            }
         }
         false
     }
