@@ -4,7 +4,10 @@
 use std::cell::RefCell;
 
 use serde::{Deserialize, Serialize};
-use wingbeat_model::linear::{Analyzer, Features, Featuriser};
+use wingbeat_model::{
+    encoder::Reading,
+    linear::{Analyzer, Features, Featuriser},
+};
 use wingbeat_record::Reason;
 
 use crate::{Item, StageError};
@@ -38,15 +41,21 @@ pub(crate) struct Gate {
 }
 
 impl Item {
-    /// The features of the text.
-    pub(crate) fn features(&mut self) -> &Features {
+    /// The features of the text, and what the encoder has read out of it, if it has.
+    pub(crate) fn seen(&mut self) -> (&Features, Option<&Reading>) {
         thread_local! {
             static FEATURISER: RefCell<Featuriser> = RefCell::default();
         }
-        let text = &self.text;
-        self.features.get_or_insert_with(|| {
+        let Self { text, features, reading, .. } = self;
+        let features = features.get_or_insert_with(|| {
             FEATURISER.with_borrow_mut(|featuriser| featuriser.features(text))
-        })
+        });
+        (features, reading.as_ref())
+    }
+
+    /// The features of the text.
+    pub(crate) fn features(&mut self) -> &Features {
+        self.seen().0
     }
 
     /// Whether the analyzer can read the text. A flow without the stage `language` gets the answer

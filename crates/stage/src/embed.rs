@@ -2,11 +2,12 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use wingbeat_model::Judge;
 
 use crate::{
     Item, Stage, StageError,
     analysis::{Gate, Unread},
-    models::{Judge, ModelSettings, Tier},
+    models::{self, ModelSettings, Tier},
 };
 
 /// Settings of the stage `embed`.
@@ -37,7 +38,7 @@ impl Embed {
         settings: &EmbedSettings,
         models: &ModelSettings,
     ) -> Result<Self, StageError> {
-        Ok(Self { judge: Judge::new(Tier::Encoder, models)?, settings: settings.clone() })
+        Ok(Self { judge: models.judge(Tier::Encoder)?, settings: settings.clone() })
     }
 }
 
@@ -49,7 +50,7 @@ impl Stage for Embed {
     fn run(&self, items: &mut [&mut Item]) {
         let unread = self.settings.unread;
         let gate = Gate { stage: Self::NAME, unread, member: Self::MEMBER, token: None };
-        for item in self.judge.read(&gate, items) {
+        for item in models::read(&self.judge, &gate, items) {
             let Some(reading) = &item.reading else { continue };
             let rounded: Vec<f32> =
                 reading.embedding.iter().map(|number| (number * STEPS).round() / STEPS).collect();

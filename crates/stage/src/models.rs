@@ -8,9 +8,8 @@ use std::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use wingbeat_model::{
-    ModelError, Sentiment, Topics,
+    Judge, ModelError,
     encoder::{Encoder, EncoderOptions, EncoderSource},
-    linear::Analyzer,
 };
 use wingbeat_record::{DeadCause, Reason};
 
@@ -66,6 +65,19 @@ struct Loaded {
 }
 
 impl ModelSettings {
+    /// Who says what texts are like: a model of this kind.
+    ///
+    /// # Errors
+    ///
+    /// When a model can't be loaded.
+    pub fn judge(&self, tier: Tier) -> Result<Judge, StageError> {
+        let encoder = match tier {
+            Tier::Linear => None,
+            Tier::Encoder => Some(self.encoder()?),
+        };
+        Ok(Judge::new(encoder)?)
+    }
+
     /// The encoder. All stages of the program that want the same one share it: weights and threads.
     ///
     /// # Errors
@@ -93,62 +105,30 @@ impl ModelSettings {
     }
 }
 
-/// Says what texts are like: the linear model, or the encoder together with it.
-#[derive(Debug)]
-pub(crate) struct Judge {
-    analyzer: Arc<Analyzer>,
-    encoder: Option<Arc<Encoder>>,
-}
-
-impl Judge {
-    pub(crate) fn new(tier: Tier, models: &ModelSettings) -> Result<Self, StageError> {
-        let encoder = match tier {
-            Tier::Linear => None,
-            Tier::Encoder => Some(models.encoder()?),
-        };
-        Ok(Self { analyzer: Analyzer::embedded()?, encoder })
-    }
-
-    /// The items whose texts are to be scored. Those that no stage before has read go through the
-    /// encoder, in one go; what can't be read is settled.
-    pub(crate) fn read<'a>(&self, gate: &Gate, items: &'a mut [&mut Item]) -> Vec<&'a mut Item> {
-        let mut open: Vec<&mut Item> = items
-            .iter_mut()
-            .map(|item| &mut **item)
-            .filter_map(|item| item.is_to_be_scored(&self.analyzer, gate).then_some(item))
-            .collect();
-        let Some(encoder) = &self.encoder else { return open };
-        let is_new = |item: &&mut &mut Item| item.reading.is_none();
-        let mut new: Vec<&mut Item> =
-            open.iter_mut().filter(is_new).map(|item| &mut **item).collect();
-        let readings = encoder.read(new.iter().map(|item| item.text()));
-        for (item, reading) in new.iter_mut().zip(readings) {
-            match reading {
-                Ok(reading) => item.reading = Some(reading),
-                Err(error) => item.die(cause(gate.stage, &error)),
-            }
-        }
-        open.retain(|item| item.verdict().is_none());
-        open
-    }
-
-    /// The sentiment of an item that [`Judge::read`] has seen.
-    pub(crate) fn sentiment(&self, item: &mut Item) -> Sentiment {
-        let linear = self.analyzer.sentiment(item.features());
-        match (&self.encoder, &item.reading) {
-            (Some(encoder), Some(reading)) => encoder.sentiment(reading, linear),
-            _ => linear,
+/// The items whose texts are to be scored. Those that no stage before has read go through the
+/// encoder, where there is one, in one go; what can't be read is settled.
+pub(crate) fn read<'a>(
+    judge: &Judge,
+    gate: &Gate,
+    items: &'a mut [&mut Item],
+) -> Vec<&'a mut Item> {
+    let mut open: Vec<&mut Item> = items
+        .iter_mut()
+        .map(|item| &mut **item)
+        .filter_map(|item| item.is_to_be_scored(judge.analyzer(), gate).then_some(item))
+        .collect();
+    let Some(encoder) = judge.encoder() else { return open };
+    let is_new = |item: &&mut &mut Item| item.reading.is_none();
+    let mut new: Vec<&mut Item> = open.iter_mut().filter(is_new).map(|item| &mut **item).collect();
+    let readings = encoder.read(new.iter().map(|item| item.text()));
+    for (item, reading) in new.iter_mut().zip(readings) {
+        match reading {
+            Ok(reading) => item.reading = Some(reading),
+            Err(error) => item.die(cause(gate.stage, &error)),
         }
     }
-
-    /// The topics of an item that [`Judge::read`] has seen.
-    pub(crate) fn topics(&self, item: &mut Item) -> Topics {
-        let linear = self.analyzer.topics(item.features());
-        match (&self.encoder, &item.reading) {
-            (Some(encoder), Some(reading)) => encoder.topics(reading, linear),
-            _ => linear,
-        }
-    }
+    open.retain(|item| item.verdict().is_none());
+    open
 }
 
 fn cause(stage: &'static str, error: &ModelError) -> DeadCause {

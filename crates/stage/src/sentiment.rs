@@ -2,12 +2,13 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use wingbeat_model::Judge;
 use wingbeat_record::Reason;
 
 use crate::{
     Item, Stage, StageError,
     analysis::{self, Gate, Unread},
-    models::{Judge, ModelSettings},
+    models::{self, ModelSettings},
 };
 
 /// Settings of the stage `sentiment`.
@@ -65,13 +66,14 @@ impl Sentiment {
         models: &ModelSettings,
     ) -> Result<Self, StageError> {
         analysis::check_probability(Self::NAME, "threshold", settings.threshold)?;
-        let judge = Judge::new(models.sentiment, models)?;
+        let judge = models.judge(models.sentiment)?;
         Ok(Self { judge, settings: settings.clone() })
     }
 
     fn score(&self, item: &mut Item) {
         let SentimentSettings { threshold, label_and_score, .. } = self.settings;
-        let found = self.judge.sentiment(item);
+        let (features, reading) = item.seen();
+        let found = self.judge.sentiment(features, reading);
         let (sentiment, confidence) = found.top();
         item.findings.sentiment = Some((sentiment, confidence));
         if f64::from(confidence) < threshold {
@@ -99,7 +101,7 @@ impl Stage for Sentiment {
     fn run(&self, items: &mut [&mut Item]) {
         let (unread, token) = (self.settings.unread, Some((Self::NAME, "unscored")));
         let gate = Gate { stage: Self::NAME, unread, member: Self::NAME, token };
-        for item in self.judge.read(&gate, items) {
+        for item in models::read(&self.judge, &gate, items) {
             self.score(item);
         }
     }

@@ -2,12 +2,12 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use wingbeat_model::TOPIC_LABELS;
+use wingbeat_model::{Judge, TOPIC_LABELS};
 
 use crate::{
     Item, Stage, StageError,
     analysis::{self, Gate, Unread},
-    models::{Judge, ModelSettings},
+    models::{self, ModelSettings},
 };
 
 /// Settings of the stage `topics`.
@@ -57,13 +57,14 @@ impl Topics {
         models: &ModelSettings,
     ) -> Result<Self, StageError> {
         analysis::check_probability(Self::NAME, "threshold", settings.threshold)?;
-        let judge = Judge::new(models.topics, models)?;
+        let judge = models.judge(models.topics)?;
         Ok(Self { judge, settings: settings.clone() })
     }
 
     fn score(&self, item: &mut Item) {
         let TopicsSettings { threshold, probabilities, .. } = self.settings;
-        let found = self.judge.topics(item);
+        let (features, reading) = item.seen();
+        let found = self.judge.topics(features, reading);
         let (top_topic, top_confidence) = found.top();
         let scored = || TOPIC_LABELS.into_iter().zip(found.scores);
         let mut topics: Vec<&'static str> = scored()
@@ -89,7 +90,7 @@ impl Stage for Topics {
     fn run(&self, items: &mut [&mut Item]) {
         let (unread, token) = (self.settings.unread, Some((Self::TOKEN, "unknown")));
         let gate = Gate { stage: Self::NAME, unread, member: Self::NAME, token };
-        for item in self.judge.read(&gate, items) {
+        for item in models::read(&self.judge, &gate, items) {
             self.score(item);
         }
     }
