@@ -129,7 +129,7 @@ impl Pending {
     /// Waits for the answers: one for each text, in their order.
     pub fn wait(self) -> Vec<Answer> {
         let mut answers: Vec<Option<Answer>> = vec![None; self.texts];
-        for (text, answer) in self.answers.iter() {
+        for (text, answer) in &self.answers {
             if let Some(place) = answers.get_mut(text) {
                 *place = Some(answer);
             }
