@@ -32,7 +32,8 @@ pub(crate) fn run(file: Option<&str>) -> Outcome<()> {
     pipes(&lines)
 }
 
-fn read(path: &Path) -> Outcome<Vec<Bytes>> {
+/// The lines of a compressed file.
+pub(crate) fn read(path: &Path) -> Outcome<Vec<Bytes>> {
     let failed = |error| format!("{}: {error}; give a .jsonl.gz with posts", path.display());
     let mut text = String::new();
     GzDecoder::new(File::open(path).map_err(failed)?).read_to_string(&mut text).map_err(failed)?;

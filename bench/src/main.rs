@@ -5,6 +5,7 @@
 
 mod clock;
 mod decode;
+mod encoder;
 mod enrich;
 mod ingest_tls;
 mod live;
@@ -33,6 +34,7 @@ fn main() {
     let result = match name.as_str() {
         "log" => log::run(argument.as_deref()),
         "enrich" => enrich::run(argument.as_deref()),
+        "encoder" => encoder::run(argument.as_deref()),
         "decode" => decode::run(argument.as_deref()),
         "nats" => nats::run(argument.as_deref()),
         "verify" => verify::run(argument.as_deref()),
@@ -54,8 +56,8 @@ fn main() {
             enrich::run(None)
         }),
         _ => Err("usage: wingbeat-bench all | log [DIRECTORY] | enrich [POSTS.jsonl.gz] | \
-                  decode [RECORDING_FOLDER] | verify [RECORDING_FOLDER] | ingest-tls | \
-                  live [SECONDS] | nats [SERVER_BINARY]"
+                  encoder [FOLDER] | decode [RECORDING_FOLDER] | verify [RECORDING_FOLDER] | \
+                  ingest-tls | live [SECONDS] | nats [SERVER_BINARY]"
             .into()),
     };
     if let Err(error) = result {

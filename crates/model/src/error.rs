@@ -5,7 +5,14 @@
 #[error("model `{model}`: {problem}")]
 pub struct ModelError {
     /// Which model: the name of its file.
-    pub model: &'static str,
-    /// What is wrong with it.
+    pub model: String,
+    /// What is wrong with it, and what to do.
     pub problem: String,
+}
+
+impl ModelError {
+    /// An error of the model in this file.
+    pub(crate) fn new(model: impl Into<String>, problem: impl Into<String>) -> Self {
+        Self { model: model.into(), problem: problem.into() }
+    }
 }

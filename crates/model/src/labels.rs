@@ -47,6 +47,12 @@ impl Sentiment {
     /// The labels, in the order of [`Sentiment::probabilities`].
     pub const LABELS: [&'static str; 3] = ["negative", "neutral", "positive"];
 
+    /// The sentiment that these logits mean, in the order of [`Sentiment::LABELS`].
+    pub fn of_logits(logits: [f32; 3]) -> Self {
+        let [negative, neutral, positive] = softmax(logits);
+        Self { negative, neutral, positive }
+    }
+
     /// The probabilities in the order of [`Sentiment::LABELS`].
     pub fn probabilities(&self) -> [f32; 3] {
         [self.negative, self.neutral, self.positive]
@@ -69,11 +75,24 @@ pub struct Topics {
 }
 
 impl Topics {
+    /// The topics that these logits mean, in the order of [`TOPIC_LABELS`].
+    pub fn of_logits(logits: [f32; TOPIC_LABELS.len()]) -> Self {
+        Self { scores: logits.map(|logit| 1.0 / (1.0 + (-logit).exp())) }
+    }
+
     /// The topic with the highest score, and the score.
     pub fn top(&self) -> (&'static str, f32) {
         let top = index_of_max(&self.scores);
         (TOPIC_LABELS[top], self.scores[top])
     }
+}
+
+/// Probabilities that sum to 1.
+pub(crate) fn softmax<const N: usize>(logits: [f32; N]) -> [f32; N] {
+    let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let exponentials = logits.map(|logit| (logit - max).exp());
+    let sum: f32 = exponentials.iter().sum();
+    exponentials.map(|exponential| exponential / sum)
 }
 
 /// The index of the largest value; the first of equals.

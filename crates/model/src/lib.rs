@@ -3,11 +3,17 @@
 //! Floor 1. [`linear`] holds the models that ship inside the program and need no download: the
 //! fastest tier. The code that trains them lives in `models/linear`, and uses the featuriser of
 //! this crate, so that training and inference see the same thing.
+//!
+//! [`encoder`] runs an encoder: slower, and better. What both say of a text, a [`Judge`] puts
+//! together.
 
+pub mod encoder;
 mod error;
+mod judge;
 mod labels;
 pub mod linear;
 pub mod measure;
 
 pub use error::ModelError;
+pub use judge::Judge;
 pub use labels::{Language, Sentiment, TOPIC_LABELS, Topics, index_of_max};

@@ -184,6 +184,36 @@ impl Calibration {
     }
 }
 
+/// Spearman's rank correlation: how far two lists of numbers have the same order, -1 to 1. Equal
+/// numbers share their ranks.
+pub fn spearman(a: &[f64], b: &[f64]) -> f64 {
+    let (a, b) = (ranks(a), ranks(b));
+    let center = |ranks: &[f64]| ranks.iter().sum::<f64>() / share(ranks.len().max(1), 1);
+    let (center_a, center_b) = (center(&a), center(&b));
+    let (mut both, mut only_a, mut only_b) = (0.0, 0.0, 0.0);
+    for (a, b) in a.iter().zip(&b) {
+        let (a, b) = (a - center_a, b - center_b);
+        both += a * b;
+        only_a += a * a;
+        only_b += b * b;
+    }
+    let spread = (only_a * only_b).sqrt();
+    if spread > 0.0 { both / spread } else { 0.0 }
+}
+
+fn ranks(values: &[f64]) -> Vec<f64> {
+    let mut order: Vec<usize> = (0..values.len()).collect();
+    order.sort_by(|a, b| values[*a].total_cmp(&values[*b]));
+    let mut ranks = vec![0.0; values.len()];
+    let mut before = 0;
+    for equal in order.chunk_by(|a, b| values[*a].total_cmp(&values[*b]).is_eq()) {
+        let middle = share(2 * before + equal.len() + 1, 2);
+        equal.iter().for_each(|value| ranks[*value] = middle);
+        before += equal.len();
+    }
+    ranks
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -221,5 +251,15 @@ mod tests {
         }
         assert!((calibration.error() - 0.2).abs() < 1e-6);
         assert_eq!(Calibration::default().error(), 0.0);
+    }
+
+    #[test]
+    fn rank_correlation_is_as_scipy_has_it() {
+        let a = [1.0, 2.0, 3.0, 4.0, 5.0];
+        assert!((spearman(&a, &[2.0, 4.0, 6.0, 8.0, 100.0]) - 1.0).abs() < 1e-12);
+        assert!((spearman(&a, &[5.0, 4.0, 3.0, 2.0, 1.0]) + 1.0).abs() < 1e-12);
+        // scipy.stats.spearmanr of the same.
+        assert!((spearman(&a, &[5.0, 6.0, 7.0, 8.0, 7.0]) - 0.820_782_681_668).abs() < 1e-9);
+        assert_eq!((spearman(&a, &[1.0; 5]), spearman(&[], &[])), (0.0, 0.0));
     }
 }

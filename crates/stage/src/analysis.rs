@@ -1,9 +1,13 @@
-//! What the stages `language`, `sentiment` and `topics` share: a text is cut into features once.
+//! What the stages `language`, `sentiment`, `topics` and `embed` share: a text is cut into features
+//! once, and what no model can read is not scored.
 
 use std::cell::RefCell;
 
 use serde::{Deserialize, Serialize};
-use wingbeat_model::linear::{Analyzer, Features, Featuriser};
+use wingbeat_model::{
+    encoder::Reading,
+    linear::{Analyzer, Features, Featuriser},
+};
 use wingbeat_record::Reason;
 
 use crate::{Item, StageError};
@@ -23,16 +27,35 @@ pub enum Unread {
     Score,
 }
 
+/// What a stage does with texts that its model can't read.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Gate {
+    /// The stage.
+    pub(crate) stage: &'static str,
+    /// What becomes of the post.
+    pub(crate) unread: Unread,
+    /// The member that the stage adds: null, then.
+    pub(crate) member: &'static str,
+    /// The token that it sets, if it sets one, and what it is then.
+    pub(crate) token: Option<(&'static str, &'static str)>,
+}
+
 impl Item {
-    /// The features of the text.
-    pub(crate) fn features(&mut self) -> &Features {
+    /// The features of the text, and what the encoder has read out of it, if it has.
+    pub(crate) fn seen(&mut self) -> (&Features, Option<&Reading>) {
         thread_local! {
             static FEATURISER: RefCell<Featuriser> = RefCell::default();
         }
-        let text = &self.text;
-        self.features.get_or_insert_with(|| {
+        let Self { text, features, reading, .. } = self;
+        let features = features.get_or_insert_with(|| {
             FEATURISER.with_borrow_mut(|featuriser| featuriser.features(text))
-        })
+        });
+        (features, reading.as_ref())
+    }
+
+    /// The features of the text.
+    pub(crate) fn features(&mut self) -> &Features {
+        self.seen().0
     }
 
     /// Whether the analyzer can read the text. A flow without the stage `language` gets the answer
@@ -46,24 +69,20 @@ impl Item {
     }
 
     /// Whether a model is to score the text. Where it is not, the item is settled or annotated.
-    pub(crate) fn is_to_be_scored(
-        &mut self,
-        analyzer: &Analyzer,
-        unread: Unread,
-        member: &'static str,
-        token: (&'static str, &str),
-    ) -> bool {
-        if unread == Unread::Score && !self.text().trim().is_empty() {
+    pub(crate) fn is_to_be_scored(&mut self, analyzer: &Analyzer, gate: &Gate) -> bool {
+        if gate.unread == Unread::Score && !self.text().trim().is_empty() {
             return true;
         }
         if self.is_readable(analyzer) {
             return true;
         }
-        if unread == Unread::Filter {
+        if gate.unread == Unread::Filter {
             self.filter(Reason::new("unread_language"));
         } else {
-            self.set_member(member, b"null".to_vec());
-            self.set_token(token.0, token.1);
+            self.set_member(gate.member, b"null".to_vec());
+            if let Some((name, token)) = gate.token {
+                self.set_token(name, token);
+            }
         }
         false
     }

@@ -6,8 +6,10 @@ use wingbeat_model::{ModelError, linear::Analyzer};
 
 use crate::{
     Stage,
+    embed::{Embed, EmbedSettings},
     filter::{Filter, FilterSettings},
     language::{Language, LanguageSettings},
+    models::ModelSettings,
     post::{Post, PostSettings},
     sentiment::{Sentiment, SentimentSettings},
     stamp::{Stamp, StampSettings},
@@ -42,6 +44,8 @@ pub enum StageError {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
+    /// Which models the stages use.
+    pub models: ModelSettings,
     /// Reading a post out of a payload.
     pub post: PostSettings,
     /// Which posts are left out or tagged.
@@ -52,13 +56,22 @@ pub struct Settings {
     pub sentiment: SentimentSettings,
     /// What a post is about.
     pub topics: TopicsSettings,
+    /// By what posts that are alike are found.
+    pub embed: EmbedSettings,
     /// Who processed the record, and when.
     pub stamp: StampSettings,
 }
 
 /// The names of all stages.
-pub const NAMES: [&str; 6] =
-    [Post::NAME, Filter::NAME, Language::NAME, Sentiment::NAME, Topics::NAME, Stamp::NAME];
+pub const NAMES: [&str; 7] = [
+    Post::NAME,
+    Filter::NAME,
+    Language::NAME,
+    Sentiment::NAME,
+    Topics::NAME,
+    Embed::NAME,
+    Stamp::NAME,
+];
 
 /// Makes a stage.
 pub fn stage(name: &str, settings: &Settings) -> Result<Box<dyn Stage>, StageError> {
@@ -66,10 +79,9 @@ pub fn stage(name: &str, settings: &Settings) -> Result<Box<dyn Stage>, StageErr
         Post::NAME => Ok(Box::new(Post::new(&settings.post))),
         Filter::NAME => Ok(Box::new(Filter::new(&settings.filter, Analyzer::embedded()?)?)),
         Language::NAME => Ok(Box::new(Language::new(&settings.language, Analyzer::embedded()?)?)),
-        Sentiment::NAME => {
-            Ok(Box::new(Sentiment::new(&settings.sentiment, Analyzer::embedded()?)?))
-        }
-        Topics::NAME => Ok(Box::new(Topics::new(&settings.topics, Analyzer::embedded()?)?)),
+        Sentiment::NAME => Ok(Box::new(Sentiment::new(&settings.sentiment, &settings.models)?)),
+        Topics::NAME => Ok(Box::new(Topics::new(&settings.topics, &settings.models)?)),
+        Embed::NAME => Ok(Box::new(Embed::new(&settings.embed, &settings.models)?)),
         Stamp::NAME => Ok(Box::new(Stamp::new(&settings.stamp)?)),
         _ => Err(StageError::Unknown { name: name.to_owned(), known: NAMES.join(", ") }),
     }

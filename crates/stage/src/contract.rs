@@ -1,7 +1,7 @@
 //! What every stage is.
 
 use serde::Serialize;
-use wingbeat_model::linear::Features;
+use wingbeat_model::{encoder::Reading, linear::Features};
 use wingbeat_record::{DeadCause, Document, JsonError, MessageId, Reason, Record, Subject};
 
 /// A step that looks at a batch of records. It runs on a thread of its own kind, never on the
@@ -48,6 +48,8 @@ pub struct Item {
     /// Outside `None`: nobody has looked. Inside `None`: it can't be told.
     pub(crate) language: Option<Option<&'static str>>,
     pub(crate) features: Option<Features>,
+    /// What the encoder has read out of the text, for all stages that want it.
+    pub(crate) reading: Option<Reading>,
     members: Vec<(&'static str, Vec<u8>)>,
     tokens: Vec<(&'static str, String)>,
     tags: Vec<Reason>,
@@ -65,6 +67,7 @@ impl Item {
             text: String::new(),
             language: None,
             features: None,
+            reading: None,
             members: Vec::new(),
             tokens: Vec::new(),
             tags: Vec::new(),

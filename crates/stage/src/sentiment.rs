@@ -1,15 +1,14 @@
 //! `sentiment`: negative, neutral or positive.
 
-use std::sync::Arc;
-
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use wingbeat_model::linear::Analyzer;
+use wingbeat_model::Judge;
 use wingbeat_record::Reason;
 
 use crate::{
     Item, Stage, StageError,
-    analysis::{self, Unread},
+    analysis::{self, Gate, Unread},
+    models::{self, ModelSettings},
 };
 
 /// Settings of the stage `sentiment`.
@@ -36,7 +35,7 @@ impl Default for SentimentSettings {
 /// The stage.
 #[derive(Debug)]
 pub(crate) struct Sentiment {
-    analyzer: Arc<Analyzer>,
+    judge: Judge,
     settings: SentimentSettings,
 }
 
@@ -64,19 +63,17 @@ impl Sentiment {
 
     pub(crate) fn new(
         settings: &SentimentSettings,
-        analyzer: Arc<Analyzer>,
+        models: &ModelSettings,
     ) -> Result<Self, StageError> {
         analysis::check_probability(Self::NAME, "threshold", settings.threshold)?;
-        Ok(Self { analyzer, settings: settings.clone() })
+        let judge = models.judge(models.sentiment)?;
+        Ok(Self { judge, settings: settings.clone() })
     }
 
     fn score(&self, item: &mut Item) {
-        let SentimentSettings { threshold, unread, label_and_score } = self.settings;
-        let token = (Self::NAME, "unscored");
-        if !item.is_to_be_scored(&self.analyzer, unread, Self::NAME, token) {
-            return;
-        }
-        let found = self.analyzer.sentiment(item.features());
+        let SentimentSettings { threshold, label_and_score, .. } = self.settings;
+        let (features, reading) = item.seen();
+        let found = self.judge.sentiment(features, reading);
         let (sentiment, confidence) = found.top();
         item.findings.sentiment = Some((sentiment, confidence));
         if f64::from(confidence) < threshold {
@@ -102,7 +99,9 @@ impl Stage for Sentiment {
     }
 
     fn run(&self, items: &mut [&mut Item]) {
-        for item in items {
+        let (unread, token) = (self.settings.unread, Some((Self::NAME, "unscored")));
+        let gate = Gate { stage: Self::NAME, unread, member: Self::NAME, token };
+        for item in models::read(&self.judge, &gate, items) {
             self.score(item);
         }
     }

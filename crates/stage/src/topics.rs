@@ -1,14 +1,13 @@
 //! `topics`: what a post is about.
 
-use std::sync::Arc;
-
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use wingbeat_model::{TOPIC_LABELS, linear::Analyzer};
+use wingbeat_model::{Judge, TOPIC_LABELS};
 
 use crate::{
     Item, Stage, StageError,
-    analysis::{self, Unread},
+    analysis::{self, Gate, Unread},
+    models::{self, ModelSettings},
 };
 
 /// Settings of the stage `topics`.
@@ -34,7 +33,7 @@ impl Default for TopicsSettings {
 /// The stage.
 #[derive(Debug)]
 pub(crate) struct Topics {
-    analyzer: Arc<Analyzer>,
+    judge: Judge,
     settings: TopicsSettings,
 }
 
@@ -55,19 +54,17 @@ impl Topics {
 
     pub(crate) fn new(
         settings: &TopicsSettings,
-        analyzer: Arc<Analyzer>,
+        models: &ModelSettings,
     ) -> Result<Self, StageError> {
         analysis::check_probability(Self::NAME, "threshold", settings.threshold)?;
-        Ok(Self { analyzer, settings: settings.clone() })
+        let judge = models.judge(models.topics)?;
+        Ok(Self { judge, settings: settings.clone() })
     }
 
     fn score(&self, item: &mut Item) {
-        let TopicsSettings { threshold, unread, probabilities } = self.settings;
-        let token = (Self::TOKEN, "unknown");
-        if !item.is_to_be_scored(&self.analyzer, unread, Self::NAME, token) {
-            return;
-        }
-        let found = self.analyzer.topics(item.features());
+        let TopicsSettings { threshold, probabilities, .. } = self.settings;
+        let (features, reading) = item.seen();
+        let found = self.judge.topics(features, reading);
         let (top_topic, top_confidence) = found.top();
         let scored = || TOPIC_LABELS.into_iter().zip(found.scores);
         let mut topics: Vec<&'static str> = scored()
@@ -91,7 +88,9 @@ impl Stage for Topics {
     }
 
     fn run(&self, items: &mut [&mut Item]) {
-        for item in items {
+        let (unread, token) = (self.settings.unread, Some((Self::TOKEN, "unknown")));
+        let gate = Gate { stage: Self::NAME, unread, member: Self::NAME, token };
+        for item in models::read(&self.judge, &gate, items) {
             self.score(item);
         }
     }

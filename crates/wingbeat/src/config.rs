@@ -334,7 +334,8 @@ impl Default for LoggingSettings {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct ComputeSettings {
-    /// Threads for the stages; 0: one per core.
+    /// Threads for the stages, and as many for the encoder where one is used, which the stages wait
+    /// for; 0: one per core.
     pub(crate) threads: usize,
 }
 
@@ -446,6 +447,10 @@ fn finish(
     let mut loaded: Loaded<Config> = layers.finish()?;
     loaded.config.pack().check()?;
     loaded.config.apply_suffix()?;
+    let Config { compute, stages, .. } = &mut loaded.config;
+    if stages.models.threads == 0 {
+        stages.models.threads = compute.threads;
+    }
     let LogSettings { url, replicas, .. } = &mut loaded.config.log;
     if let (LogUrl::Nats(url), replicas @ 1..) = (url, *replicas) {
         let wrong = |error| Failure::Config(format!("`log.replicas`: {error}"));

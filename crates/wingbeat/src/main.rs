@@ -40,7 +40,7 @@ fn run(cli: &Cli) -> Result<(), Failure> {
             Ok(())
         }
         Command::Config(args) => commands::config::run(&cli.global, args),
-        Command::Eval(args) => block_on(commands::eval::run(args)),
+        Command::Eval(args) => block_on(commands::eval::run(&cli.global, args)),
         Command::Up(args) => block_on(commands::up::run(&cli.global, args)),
         Command::Ingest(args) => block_on(commands::ingest::run(&cli.global, args)),
         Command::Web(args) => block_on(commands::web::run(&cli.global, args)),

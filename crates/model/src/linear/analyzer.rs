@@ -7,7 +7,10 @@ use super::{
     head::Head,
     script::{LANGUAGES, Writing},
 };
-use crate::{Language, ModelError, Sentiment, TOPIC_LABELS, Topics, labels::index_of_max};
+use crate::{
+    Language, ModelError, Sentiment, TOPIC_LABELS, Topics,
+    labels::{index_of_max, softmax},
+};
 
 const SENTIMENT_FILE: &[u8] = include_bytes!("../../../../models/linear/sentiment.safetensors");
 const TOPICS_FILE: &[u8] = include_bytes!("../../../../models/linear/topics.safetensors");
@@ -84,24 +87,16 @@ impl Analyzer {
     /// The sentiment.
     pub fn sentiment(&self, features: &Features) -> Sentiment {
         let [negative, neutral, positive, _] = self.sentiment.logits(features);
-        let [negative, neutral, positive] = softmax([negative, neutral, positive]);
-        Sentiment { negative, neutral, positive }
+        Sentiment::of_logits([negative, neutral, positive])
     }
 
     /// The topics.
     pub fn topics(&self, features: &Features) -> Topics {
-        let logits = self.topics.logits(features);
-        let mut scores = [0.0; TOPIC_LABELS.len()];
-        for (score, logit) in scores.iter_mut().zip(logits) {
-            *score = 1.0 / (1.0 + (-logit).exp());
+        let padded = self.topics.logits(features);
+        let mut logits = [0.0; TOPIC_LABELS.len()];
+        for (logit, found) in logits.iter_mut().zip(padded) {
+            *logit = found;
         }
-        Topics { scores }
+        Topics::of_logits(logits)
     }
-}
-
-fn softmax<const N: usize>(logits: [f32; N]) -> [f32; N] {
-    let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let exponentials = logits.map(|logit| (logit - max).exp());
-    let sum: f32 = exponentials.iter().sum();
-    exponentials.map(|exponential| exponential / sum)
 }

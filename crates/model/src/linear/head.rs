@@ -80,7 +80,7 @@ impl<'a, const C: usize> Head<'a, C> {
     ///
     /// When the file is damaged, was trained with another featuriser, or has other labels.
     pub fn parse(model: &'static str, labels: &[&str], file: &'a [u8]) -> Result<Self, ModelError> {
-        parse(labels, file).map_err(|problem| ModelError { model, problem })
+        parse(labels, file).map_err(|problem| ModelError::new(model, problem))
     }
 
     /// The logits of all columns, those of padding included.
@@ -127,7 +127,7 @@ impl<'a, const C: usize> Head<'a, C> {
         scale: &[f32; C],
         bias: &[f32; C],
     ) -> Result<Vec<u8>, ModelError> {
-        let failed = |problem: String| ModelError { model: "new", problem };
+        let failed = |problem: String| ModelError::new("new", problem);
         let weights: Vec<u8> = rows.as_flattened().iter().map(|w| w.cast_unsigned()).collect();
         let floats = |values: &[f32; C]| values.iter().flat_map(|v| v.to_le_bytes()).collect();
         let (scale, bias): (Vec<u8>, Vec<u8>) = (floats(scale), floats(bias));

@@ -431,7 +431,9 @@ JSON lines with the same fields (`labels` a list); also .gz and .zst.
 
 Examples:
   wingbeat eval --task sentiment --data validation.tsv.gz
-  wingbeat eval --task topics --data topics.jsonl --format json")]
+  wingbeat eval --task topics --data topics.jsonl --format json
+  wingbeat eval --task sentiment --data validation.tsv.gz --tier encoder
+  wingbeat eval --task topics --data topics.jsonl --set stages.models.encoder=FOLDER --tier encoder")]
 pub(crate) struct Eval {
     /// What to measure
     #[arg(long, value_enum)]
@@ -439,9 +441,21 @@ pub(crate) struct Eval {
     /// Labelled texts
     #[arg(long, value_name = "FILE")]
     pub(crate) data: PathBuf,
+    /// Which models: those of the settings, where it is not said
+    #[arg(long, value_enum)]
+    pub(crate) tier: Option<Tier>,
     /// How the figures are printed
     #[arg(long, value_enum, default_value_t)]
     pub(crate) format: Format,
+}
+
+/// Which models are measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Tier {
+    /// The embedded linear models.
+    Linear,
+    /// The encoder, together with the linear models.
+    Encoder,
 }
 
 /// What a model is measured on.

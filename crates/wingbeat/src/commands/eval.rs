@@ -1,17 +1,21 @@
 //! `wingbeat eval`: measures the models on labelled texts.
 
-use std::{path::Path, sync::Arc};
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use wingbeat_model::{
-    Sentiment, TOPIC_LABELS, Topics, index_of_max,
-    linear::{Analyzer, Featuriser},
+    Judge, Sentiment, TOPIC_LABELS, Topics,
+    encoder::Reading,
+    index_of_max,
+    linear::{Features, Featuriser},
     measure::{Calibration, Confusion, Labels},
 };
 use wingbeat_source::{Content, OpenOptions, SourceSpec};
+use wingbeat_stage::Tier;
 
 use crate::{
-    cli::{Eval, Format, Task},
+    cli::{self, Eval, Format, Global, Task},
+    config,
     failure::Failure,
     table,
 };
@@ -19,11 +23,19 @@ use crate::{
 /// A topic is given where its score is at least this.
 const TOPIC_CUT: f32 = 0.5;
 
-pub(crate) async fn run(args: &Eval) -> Result<(), Failure> {
+pub(crate) async fn run(global: &Global, args: &Eval) -> Result<(), Failure> {
+    let settings = config::load(global, None, Vec::new())?.config.stages.models;
+    let tier = match (args.tier, args.task) {
+        (Some(cli::Tier::Linear), _) => Tier::Linear,
+        (Some(cli::Tier::Encoder), _) => Tier::Encoder,
+        (None, Task::Sentiment) => settings.sentiment,
+        (None, Task::Topics) => settings.topics,
+    };
+    let judge = settings.judge(tier)?;
     let rows = Rows::read(&args.data).await?;
     let report = match args.task {
-        Task::Sentiment => sentiment(&rows)?,
-        Task::Topics => topics(&rows)?,
+        Task::Sentiment => sentiment(&judge, &rows)?,
+        Task::Topics => topics(&judge, &rows)?,
     };
     match args.format {
         Format::Json => super::print_json(&report),
@@ -171,18 +183,36 @@ fn label_reports<const K: usize>(
     (0..K).map(report).collect()
 }
 
-fn sentiment(rows: &Rows) -> Result<Report, Failure> {
-    let analyzer = analyzer()?;
+/// What the models make of a text, before they are asked what that means.
+struct Read {
+    features: Features,
+    reading: Option<Reading>,
+}
+
+/// Reads all texts, in their order.
+fn read(judge: &Judge, rows: &Rows) -> Result<Vec<Read>, Failure> {
     let mut featuriser = Featuriser::default();
+    let texts = rows.rows.iter().map(|(_, _, text)| text.as_str());
+    let readings = judge.encoder().map(|encoder| encoder.read(texts));
+    let mut readings = readings.unwrap_or_default().into_iter();
+    let read = |(line, _, text): &(u64, Vec<String>, String)| {
+        let reading = readings.next().transpose();
+        let reading = reading.map_err(|error| rows.failure(*line, &error.to_string()))?;
+        Ok(Read { features: featuriser.features(text), reading })
+    };
+    rows.rows.iter().map(read).collect()
+}
+
+fn sentiment(judge: &Judge, rows: &Rows) -> Result<Report, Failure> {
     let mut confusion = Confusion::<3>::default();
     let mut calibration = Calibration::default();
-    for (line, labels, text) in &rows.rows {
+    for ((line, labels, _), read) in rows.rows.iter().zip(read(judge, rows)?) {
         let [label] = labels.as_slice() else {
             let problem = format!("it has {} labels; sentiment has one", labels.len());
             return Err(rows.failure(*line, &problem));
         };
         let truth = rows.index(*line, label, &Sentiment::LABELS)?;
-        let probabilities = analyzer.sentiment(&featuriser.features(text)).probabilities();
+        let probabilities = judge.sentiment(&read.features, read.reading.as_ref()).probabilities();
         let found = index_of_max(&probabilities);
         confusion.add(truth, found);
         calibration.add(probabilities[found], truth == found);
@@ -199,16 +229,14 @@ fn sentiment(rows: &Rows) -> Result<Report, Failure> {
     })
 }
 
-fn topics(rows: &Rows) -> Result<Report, Failure> {
-    let analyzer = analyzer()?;
-    let mut featuriser = Featuriser::default();
+fn topics(judge: &Judge, rows: &Rows) -> Result<Report, Failure> {
     let mut counts = Labels::<{ TOPIC_LABELS.len() }>::default();
-    for (line, labels, text) in &rows.rows {
+    for ((line, labels, _), read) in rows.rows.iter().zip(read(judge, rows)?) {
         let mut truth = [false; TOPIC_LABELS.len()];
         for label in labels {
             truth[rows.index(*line, label, &TOPIC_LABELS)?] = true;
         }
-        let Topics { scores } = analyzer.topics(&featuriser.features(text));
+        let Topics { scores } = judge.topics(&read.features, read.reading.as_ref());
         let top = index_of_max(&scores);
         counts.add(&truth, &std::array::from_fn(|k| scores[k] >= TOPIC_CUT || k == top));
     }
@@ -225,10 +253,6 @@ fn topics(rows: &Rows) -> Result<Report, Failure> {
         ),
         confusion: None,
     })
-}
-
-fn analyzer() -> Result<Arc<Analyzer>, Failure> {
-    Analyzer::embedded().map_err(|error| Failure::Failed(error.to_string()))
 }
 
 impl Report {
