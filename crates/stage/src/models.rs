@@ -34,8 +34,7 @@ pub enum Tier {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ModelSettings {
-    /// Who says what a text's sentiment is: `linear`, tens of thousands of posts per second and
-    /// core; `encoder`, some hundreds, and better.
+    /// Who says what a text's sentiment is: `linear`, the fastest, or `encoder`, a small transformer.
     pub sentiment: Tier,
     /// Who says what a text is about: as `sentiment`. One pass of the encoder serves both.
     pub topics: Tier,

@@ -108,9 +108,9 @@ mod tests {
     fn the_reference_in_the_docs_is_up_to_date() {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/reference/configuration.md");
         let written = std::fs::read_to_string(path).unwrap_or_default();
-        assert_eq!(
-            written.trim_end(),
-            reference().trim_end(),
+        // Not `assert_eq`: both are pages long.
+        assert!(
+            written.trim_end() == reference().trim_end(),
             "run `wingbeat config reference > docs/reference/configuration.md`"
         );
     }
