@@ -5,6 +5,7 @@ mod data;
 mod export;
 mod language;
 mod matrix;
+mod predictions;
 mod progress;
 mod regression;
 mod sections;
@@ -26,6 +27,10 @@ struct Arguments {
     /// The folder of the weights and of their card
     #[arg(long, default_value = "models/linear")]
     out: PathBuf,
+    /// A folder for what the models say of every labelled text that they did not learn from:
+    /// `sentiment.jsonl`, `topics.jsonl`. It holds the texts: keep it outside the repository
+    #[arg(long)]
+    predictions: Option<PathBuf>,
 }
 
 fn main() -> ExitCode {
@@ -42,7 +47,7 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> Result<(), data::Failure> {
-    let Arguments { data, out } = arguments;
+    let Arguments { data, out, predictions } = arguments;
     let write = |name: &str, file: &[u8]| {
         let path = out.join(name);
         fs::write(&path, file).map_err(|error| format!("{}: {error}", path.display()))
@@ -50,10 +55,14 @@ fn run(arguments: &Arguments) -> Result<(), data::Failure> {
     let language = language::train(data)?;
     write("language.safetensors", &language)?;
     let languages = language::measure(data, &language)?;
-    let (file, sentiment) = sentiment::train(data)?;
+    let (file, sentiment, of_sentiment) = sentiment::train(data)?;
     write("sentiment.safetensors", &file)?;
-    let (file, topics) = topics::train(data)?;
+    let (file, topics, of_topics) = topics::train(data)?;
     write("topics.safetensors", &file)?;
+    if let Some(folder) = predictions {
+        predictions::write(folder, "sentiment.jsonl", &of_sentiment)?;
+        predictions::write(folder, "topics.jsonl", &of_topics)?;
+    }
     let tables = card::tables(&sentiment, &topics, &languages);
     #[expect(clippy::print_stdout, reason = "a command-line program")]
     {

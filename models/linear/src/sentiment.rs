@@ -12,6 +12,7 @@ use crate::{
     data::{Draw, Failure, Labelled, Sentiments},
     export,
     matrix::{Matrix, index},
+    predictions::{Prediction, Set},
     progress::Progress,
     regression::{Loss, Problem, Weights},
 };
@@ -104,8 +105,8 @@ pub(crate) struct Report {
     pub(crate) temperature: f32,
 }
 
-/// Trains, and gives the file and its figures.
-pub(crate) fn train(data: &Path) -> Result<(Vec<u8>, Report), Failure> {
+/// Trains, and gives the file, its figures, and what it says of single texts.
+pub(crate) fn train(data: &Path) -> Result<(Vec<u8>, Report, Vec<Prediction>), Failure> {
     let texts = Sentiments::read(data)?;
     let mut featuriser = Featuriser::default();
     let mut read = |rows: &[Labelled]| -> Result<(Vec<Features>, Vec<usize>), Failure> {
@@ -121,9 +122,9 @@ pub(crate) fn train(data: &Path) -> Result<(Vec<u8>, Report), Failure> {
     let trainer = Trainer::new(&features, classes);
     let progress = Progress::new("sentiment", ITERATIONS * (FOLDS + 1));
     // The temperature is fitted on rows that their fold did not learn from.
-    let logits = trainer.out_of_fold(&progress);
-    let temperature = export::temperature(&logits, &trainer.classes);
-    let folds = confusion(&logits, &trainer.classes);
+    let of_folds = trainer.out_of_fold(&progress);
+    let temperature = export::temperature(&of_folds, &trainer.classes);
+    let folds = confusion(&of_folds, &trainer.classes);
     let all: Vec<usize> = (0..features.len()).collect();
     let mut weights = trainer.learn(&all, &progress);
     progress.finish();
@@ -144,7 +145,15 @@ pub(crate) fn train(data: &Path) -> Result<(Vec<u8>, Report), Failure> {
         validation_calibration: calibration(&logits, &validation_classes),
         temperature,
     };
-    Ok((file, report))
+    let of_folds = of_folds.iter().map(|logits| logits.map(|logit| logit / temperature));
+    let of_folds = texts.train.into_iter().zip(of_folds).map(|row| (Set::Fold, row));
+    let held_out = texts.validation.into_iter().zip(logits).map(|row| (Set::HeldOut, row));
+    let said = |(set, (row, logits)): (Set, (Labelled, [f32; K]))| Prediction {
+        set,
+        text: row.text,
+        logits: logits.to_vec(),
+    };
+    Ok((file, report, of_folds.chain(held_out).map(said).collect()))
 }
 
 fn confusion(logits: &[[f32; K]], classes: &[usize]) -> Confusion<K> {

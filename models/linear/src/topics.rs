@@ -16,6 +16,7 @@ use crate::{
     data::{self, Failure, Sentiments, words},
     export,
     matrix::Matrix,
+    predictions::{Prediction, Set},
     progress::Progress,
     regression::{Loss, Problem, Weights},
     sections::SECTIONS,
@@ -151,8 +152,8 @@ fn lists() -> Result<Vec<HashSet<&'static str>>, Failure> {
     Ok(lists)
 }
 
-/// Trains, and gives the file and its figures.
-pub(crate) fn train(path: &Path) -> Result<(Vec<u8>, Report), Failure> {
+/// Trains, and gives the file, its figures, and what it says of single texts.
+pub(crate) fn train(path: &Path) -> Result<(Vec<u8>, Report, Vec<Prediction>), Failure> {
     let texts = Texts::read(path)?;
     let mut featuriser = Featuriser::default();
     let features: Vec<Features> = texts.texts.iter().map(|t| featuriser.features(t)).collect();
@@ -196,13 +197,22 @@ pub(crate) fn train(path: &Path) -> Result<(Vec<u8>, Report), Failure> {
     let head = Head::<TOPICS_COLUMNS>::parse("topics", &TOPIC_LABELS, &file)
         .map_err(|error| error.to_string())?;
     let mut held_out = Labels::default();
+    let said = |set: Set, row: usize, logits: &[f32]| Prediction {
+        set,
+        text: texts.texts[row].clone(),
+        logits: logits.to_vec(),
+    };
+    let of_fold = |row: &usize| said(Set::Fold, *row, &cut.apply(&logits[*row]));
+    let mut predictions: Vec<Prediction> = learnt_from.iter().map(of_fold).collect();
     for row in (0..texts.given).filter(|row| is_held_out(*row)) {
         let logits = head.logits(&features[row]);
+        predictions.push(said(Set::HeldOut, row, &logits[..K]));
         let given = given(&std::array::from_fn(|topic| logits[topic]));
         held_out.add(&is_there(&texts.targets[row]), &given);
     }
     let guessed = texts.texts.len() - texts.given;
-    Ok((file, Report { tweets: learnt_from.len(), guessed, folds, held_out }))
+    let report = Report { tweets: learnt_from.len(), guessed, folds, held_out };
+    Ok((file, report, predictions))
 }
 
 /// Which topics a text has.
