@@ -110,15 +110,14 @@ pub fn ingest_books() -> Books {
 /// after.
 pub async fn follow_ingest(log: Arc<dyn Log>, books: Books) -> FlowError {
     loop {
-        match saved_places(&*log).await {
-            Ok(places) => {
-                let mut total = Counts::default();
-                places.iter().for_each(|place| total.add(&place.counts));
-                books.show(total);
-            }
-            Err(FlowError::Log(error)) if error.hint() == Hint::Transient => {}
+        // It waits by itself for a log that can't be reached.
+        let places = match saved_places(&*log).await {
+            Ok(places) => places,
             Err(error) => return error,
-        }
+        };
+        let mut total = Counts::default();
+        places.iter().for_each(|place| total.add(&place.counts));
+        books.show(total);
         tokio::time::sleep(INGEST_EVERY).await;
     }
 }
