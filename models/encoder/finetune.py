@@ -25,61 +25,66 @@ class Settings:
     """What was chosen for a phase of the training."""
 
     epochs: int
-    # The rate at the end, beside the highest.
-    rate_end: float
-    # The part of the steps in which the rate rises.
-    warm_up: float
+    posts_per_epoch: int
+    rate: float
     # How much it counts that the embedding, and likeness within a batch, stay the teacher's.
     embedding_weight: float
     likeness_weight: float
-    posts_per_epoch: int
+    # How much of a target is what the linear model says, and how much is even.
+    linear_target: float
+    even_target: float
+    # Whether the word table is learnt too.
+    learns_words: bool
     seed: int
-    # Where the phase is cut off.
-    steps_max: int | None = None
     batch: int = 64
-    rate: float = 7e-5
-    head_rate: float = 7e-4
-    # A layer's rate beside that of the layer above it.
+    # The rate of the heads beside that of the highest layer, and of a layer beside the one above it.
+    head_rate: float = 10.0
     layer_decay: float = 0.9
+    # The rate at the end, beside the highest.
+    rate_end: float = 0.03
+    # The part of the steps in which the rate rises.
+    warm_up: float = 0.06
     weight_decay: float = 0.01
     norm_max: float = 1.0
     # Per step, of the running average of the weights.
     average_decay: float = 0.997
 
 
-# The second phase begins where the average of the first one ended, and holds the embedding less. The
-# weights in this folder come from its first 392 steps of 1,448: the machine had no time for more.
 PHASES = [
     Settings(
-        epochs=1,
-        rate_end=0.525,
-        warm_up=0.12,
-        embedding_weight=20.0,
-        likeness_weight=100.0,
-        posts_per_epoch=6_000,
+        epochs=3,
+        posts_per_epoch=4_000,
+        rate=7e-5,
+        embedding_weight=4.0,
+        likeness_weight=20.0,
+        linear_target=0.15,
+        even_target=0.05,
+        learns_words=False,
         seed=7,
     ),
     Settings(
         epochs=2,
-        rate_end=0.05,
-        warm_up=0.03,
-        embedding_weight=6.0,
-        likeness_weight=30.0,
-        posts_per_epoch=2_000,
+        posts_per_epoch=4_000,
+        rate=6e-5,
+        embedding_weight=2.0,
+        likeness_weight=10.0,
+        linear_target=0.05,
+        even_target=0.05,
+        learns_words=True,
         seed=8,
-        steps_max=392,
     ),
 ]
-# How much of a target is what the linear model says, and how much is even.
-LINEAR_TARGET, EVEN_TARGET = 0.15, 0.03
 
 
 @dataclass
 class Tweets:
-    """Tweets as ids, their targets, how much each counts, and the teacher's embeddings."""
+    """Tweets as ids, their labels and what the linear model says, both as probabilities, how much
+    each tweet counts, and the teacher's embeddings.
+    """
 
     ids: list
-    targets: torch.Tensor
+    labels: torch.Tensor
+    linear: torch.Tensor
     weights: torch.Tensor
     teacher: torch.Tensor
 
@@ -124,9 +129,9 @@ def schedule(tweets, posts, settings):
     return epochs
 
 
-def learnt(network):
-    """The weights that are learnt. The word table stays: tweets hold too few of its words."""
-    fixed = ("encoder.embeddings.word", "topics.")
+def learnt(network, settings):
+    """The weights that are learnt."""
+    fixed = ("topics.",) if settings.learns_words else ("topics.", "encoder.embeddings.word")
     return [(name, weight) for name, weight in network.named_parameters() if not name.startswith(fixed)]
 
 
@@ -134,22 +139,22 @@ def rates(network, settings):
     """The rate and the decay of every weight, as one vector each."""
     layers = network.encoder.config.num_hidden_layers
     rate, decay = [], []
-    for name, weight in learnt(network):
+    for name, weight in learnt(network, settings):
         if name.startswith("encoder.encoder.layer."):
             of_weight = settings.rate * settings.layer_decay ** (layers - 1 - int(name.split(".")[3]))
         elif name.startswith("encoder."):
             of_weight = settings.rate * settings.layer_decay**layers
         else:
-            of_weight = settings.head_rate
+            of_weight = settings.rate * settings.head_rate
         rate.append(torch.full((weight.numel(),), of_weight))
         decay.append(torch.full((weight.numel(),), settings.weight_decay if weight.dim() > 1 else 0.0))
     return torch.cat(rate), torch.cat(decay)
 
 
-def bind(network, flat):
+def bind(network, settings, flat):
     """Makes the learnt weights views of one vector."""
     at = 0
-    for _, weight in learnt(network):
+    for _, weight in learnt(network, settings):
         weight.data = flat[at : at + weight.numel()].view_as(weight)
         at += weight.numel()
 
@@ -168,7 +173,9 @@ def loss_of(network, kind, rows, sets, settings):
     loss = settings.embedding_weight * far + settings.likeness_weight * likeness
     parts = {"far": far.item(), "likeness": likeness.item()}
     if kind == "tweets":
-        entropy = -(data.targets[rows] * F.log_softmax(network.sentiment(features), -1)).sum(-1)
+        known = settings.linear_target * data.linear[rows] + settings.even_target / len(SENTIMENTS)
+        targets = (1 - settings.linear_target - settings.even_target) * data.labels[rows] + known
+        entropy = -(targets * F.log_softmax(network.sentiment(features), -1)).sum(-1)
         entropy = (entropy * data.weights[rows]).mean()
         loss = loss + entropy
         parts["sentiment"] = entropy.item()
@@ -197,31 +204,28 @@ def recall(logits, classes):
     return float(np.mean([found[classes == label].mean() for label in range(logits.shape[1])]))
 
 
-def _work(rank, world, shared, barrier, base, sets, measured, settings, kept):
+def _work(rank, world, shared, barrier, network, sets, measured, settings):
     torch.set_num_threads(1)
     torch.manual_seed(settings.seed + rank)
-    network = Network(base)
     flat, average, gradients, norms = (shared[key] for key in ("flat", "average", "gradients", "norms"))
-    bind(network, flat)
-    network.train()
+    bind(network, settings, flat)
     rate, decay = rates(network, settings)
     size = math.ceil(flat.numel() / world)
     mine = slice(rank * size, min((rank + 1) * size, flat.numel()))
     first, second = torch.zeros_like(flat[mine]), torch.zeros_like(flat[mine])
     epochs = schedule(sets["tweets"], sets["posts"], settings)
     total = sum(map(len, epochs))
-    bar = tqdm(total=min(total, settings.steps_max or total), disable=rank > 0, mininterval=5, smoothing=0.05)
+    bar = tqdm(total=total, disable=rank > 0, mininterval=5, smoothing=0.05)
     step, seen = 0, {}
     for epoch, steps in enumerate(epochs):
         for kind, rows in steps:
-            if step == settings.steps_max:
-                break
-            network.train()
+            # Without dropout the tweets are soon known by heart. Posts are read as they will be.
+            network.train(kind == "tweets")
             loss, parts = loss_of(network, kind, rows[rank::world], sets, settings)
             network.zero_grad()
             loss.backward()
             torch.cat(
-                [(torch.zeros_like(w) if w.grad is None else w.grad).view(-1) for _, w in learnt(network)],
+                [(torch.zeros_like(w) if w.grad is None else w.grad).view(-1) for _, w in learnt(network, settings)],
                 out=gradients[rank],
             )
             barrier.wait()
@@ -242,15 +246,13 @@ def _work(rank, world, shared, barrier, base, sets, measured, settings, kept):
                 seen[name] = 0.98 * seen.get(name, value) + 0.02 * value
             bar.update()
             bar.set_postfix({name: f"{value:.4f}" for name, value in seen.items()}, refresh=False)
-        _look(rank, world, network, shared, barrier, measured, epoch)
-    if rank == 0:
-        torch.save(average.clone(), kept)
+        _look(rank, world, network, shared, barrier, measured, settings, epoch)
 
 
-def _look(rank, world, network, shared, barrier, measured, epoch):
+def _look(rank, world, network, shared, barrier, measured, settings, epoch):
     """Says how good the weights are on held-out tweets."""
     for name in ("flat", "average"):
-        bind(network, shared[name])
+        bind(network, settings, shared[name])
         part = slice(rank, None, world)
         shared["logits"][part] = said(network, measured.ids[part])[0]
         barrier.wait()
@@ -258,25 +260,28 @@ def _look(rank, world, network, shared, barrier, measured, epoch):
             found = recall(shared["logits"], measured.classes)
             tqdm.write(f"{time.strftime('%H:%M:%S')} epoch {epoch + 1}, {name}: macro recall {found:.4f} on held-out tweets")
         barrier.wait()
-    bind(network, shared["flat"])
+    bind(network, settings, shared["flat"])
 
 
 def train(base: Path, sets, measured: Measured, folder: Path, processes: int) -> Network:
-    """The trained network: the running average of the weights. Checkpoints go to `folder`."""
+    """The trained network: the running average of the weights. That of each phase is put into
+    `folder` too.
+    """
     torch.manual_seed(PHASES[0].seed)
     network = Network(base)
-    weights = torch.cat([weight.detach().view(-1) for _, weight in learnt(network)])
     for number, settings in enumerate(PHASES, 1):
         kept = folder / f"phase-{number}.pt"
-        if not kept.exists():
-            print(f"phase {number}:", asdict(settings), flush=True)
-            _phase(base, weights, sets, measured, settings, kept, processes)
-        weights = torch.load(kept)
-    bind(network, weights)
+        if kept.exists():
+            network.load_state_dict(torch.load(kept))
+            continue
+        print(f"phase {number}:", asdict(settings), flush=True)
+        bind(network, settings, _phase(network, sets, measured, settings, processes))
+        torch.save(network.state_dict(), kept)
     return network.eval()
 
 
-def _phase(base, weights, sets, measured, settings, kept, processes):
+def _phase(network, sets, measured, settings, processes):
+    weights = torch.cat([weight.detach().view(-1) for _, weight in learnt(network, settings)])
     shared = {
         "flat": weights.clone(),
         "average": weights.clone(),
@@ -287,5 +292,6 @@ def _phase(base, weights, sets, measured, settings, kept, processes):
     for value in shared.values():
         value.share_memory_()
     barrier = multiprocessing.get_context("spawn").Barrier(processes)
-    arguments = (processes, shared, barrier, base, sets, measured, settings, kept)
+    arguments = (processes, shared, barrier, network, sets, measured, settings)
     multiprocessing.start_processes(_work, arguments, nprocs=processes, start_method="spawn")
+    return shared["average"]

@@ -10,10 +10,10 @@ from scipy.optimize import minimize
 # How much a guessed topic counts beside a given one, and its absence; as in models/linear.
 GUESSED, GUESSED_ABSENT = 0.1, 0.03
 FOLDS = 5
-# Not tuned.
-TOPICS_L2 = 3.0
-# The linear model's logits beside the encoder's; the best of six in cross-validation.
-TOPICS_LINEAR = 1.0
+# Both the best of several in cross-validation. The second is the linear model's logits beside the
+# encoder's.
+TOPICS_L2 = 30.0
+TOPICS_LINEAR = 0.5
 
 
 def logistic(features, targets, weights, l2):

@@ -25,7 +25,7 @@ from network import SENTIMENTS, TOPICS, Network
 from said import said
 
 # Every so many-th headline is learnt from, every so many-th held-out post is measured with.
-HEADLINES_EVERY, POSTS_EVERY = 10, 3
+HEADLINES_EVERY, POSTS_EVERY = 8, 3
 
 
 def arguments():
@@ -47,11 +47,6 @@ def one_hot(classes):
 
 def finetuned(options, tokenizer) -> Network:
     """The trained network."""
-    kept = options.work / "network.pt"
-    if kept.exists():
-        network = Network(options.base)
-        network.load_state_dict(torch.load(kept))
-        return network.eval()
     train, _ = corpus.sentiments(options.data)
     ids = texts.tokens(tokenizer, train.texts)
     tweets_teacher = teacher.embeddings(options.base, ids, options.work / "teacher-tweets.pt", options.processes)
@@ -65,13 +60,11 @@ def finetuned(options, tokenizer) -> Network:
     out = corpus.is_held_out(len(ids), corpus.TWEETS_HELD_OUT)
     linear = measure.softmax(corpus.linear(options.linear / "sentiment.jsonl", train.texts, "fold"))
     counts = np.bincount(train.classes[~out])
-    even = 1 / len(SENTIMENTS)
-    sharp = 1 - finetune.LINEAR_TARGET - finetune.EVEN_TARGET
-    targets = sharp * one_hot(train.classes) + finetune.LINEAR_TARGET * linear + finetune.EVEN_TARGET * even
     learnt = np.flatnonzero(~out)
     tweets = finetune.Tweets(
         [ids[row] for row in learnt],
-        torch.from_numpy(targets[learnt]).float(),
+        torch.from_numpy(one_hot(train.classes[learnt])),
+        torch.from_numpy(linear[learnt]).float(),
         torch.from_numpy((counts.sum() / (len(counts) * counts))[train.classes[learnt]]).float(),
         tweets_teacher[learnt],
     )
@@ -79,9 +72,7 @@ def finetuned(options, tokenizer) -> Network:
     post_ids = texts.tokens(tokenizer, [posts[row] for row in learnt])
     sets = {"tweets": tweets, "posts": finetune.Posts(post_ids, posts_teacher[learnt])}
     measured = finetune.Measured([ids[row] for row in np.flatnonzero(out)], train.classes[out])
-    network = finetune.train(options.base, sets, measured, options.work, options.processes)
-    torch.save(network.state_dict(), kept)
-    return network
+    return finetune.train(options.base, sets, measured, options.work, options.processes)
 
 
 class Stage:
