@@ -18,6 +18,9 @@ use crate::{
     Item, Settings, Stage, StageError, Unread, Verdict, sentiment::Sentiment, topics::Topics,
 };
 
+/// Log-odds are given in steps of one over this: finer than the models are.
+const STEPS: f64 = 10_000.0;
+
 /// The stage.
 pub struct Explain {
     sentiment: Sentiment,
@@ -215,6 +218,7 @@ fn members<T: for<'de> Deserialize<'de>>(copies: &[Item], name: &str) -> Option<
 
 fn label(name: &str, odds: Vec<Odds>) -> Option<Label> {
     let Contributions { probability, without, added } = Contributions::of(odds)?;
+    let added = added.iter().map(|added| (added * STEPS).round() / STEPS).collect();
     Some(Label { label: name.to_owned(), probability, without, added })
 }
 

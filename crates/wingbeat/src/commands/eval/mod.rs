@@ -52,7 +52,8 @@ pub(crate) async fn run(global: &Global, args: &Eval) -> Result<(), Failure> {
     };
     let report = measure(args, &rows, &verdicts, matching)?;
     if let Some(file) = &args.plot {
-        let title = format!("Calibration on {}", args.data.display());
+        let data = args.data.file_name().unwrap_or_default().to_string_lossy();
+        let title = format!("Calibration on {data}");
         let svg = plot::svg(&title, &report.figures, &report.calibration);
         std::fs::write(file, svg)
             .map_err(|error| Failure::io(&format!("can't write {}", file.display()), &error))?;

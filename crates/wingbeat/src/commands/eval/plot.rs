@@ -25,7 +25,7 @@ const TICKS: u8 = 5;
 const STYLE: &str = "text{font-family:system-ui,-apple-system,'Segoe UI',Roboto,sans-serif;fill:#222}\
 .tick{font-size:12px;fill:#555}.name{font-size:13px}.count{font-size:10px;fill:#555}\
 .grid{stroke:#e3e3e3}.axis{stroke:#777}.ideal{stroke:#777;stroke-dasharray:5 4}\
-.right{fill:#3b77af}.over{fill:#d1495b;fill-opacity:.35}.under{fill:#3b77af;fill-opacity:.25}\
+.right{fill:#3b77af}.over{fill:#d1495b;fill-opacity:.35}.under{fill:#9dbbd7}\
 .texts{fill:#8a9bab}";
 
 /// Draws the bins that have texts.
@@ -89,7 +89,8 @@ fn grid(out: &mut String) {
     }
 }
 
-/// The share of a bin that was right, and what it lacks of the mean confidence, or has beyond it.
+/// The share of a bin that was right, and above it what it lacks of the mean confidence; or over its
+/// end, what it has beyond.
 fn share_bar(out: &mut String, bin: &Bin) {
     let Bin { from, to, texts, right, confidence } = bin;
     let count = table::number(*texts as u64);
@@ -99,7 +100,7 @@ fn share_bar(out: &mut String, bin: &Bin) {
          {confidence:.4}</title>",
     );
     let (low, high) = (right.min(*confidence), right.max(*confidence));
-    bar(out, "right", bin, [up(SHARES, low), up(SHARES, 0.0)]);
+    bar(out, "right", bin, [up(SHARES, *right), up(SHARES, 0.0)]);
     let gap = if confidence > right { "over" } else { "under" };
     bar(out, gap, bin, [up(SHARES, high), up(SHARES, low)]);
     out.push_str("</g>\n");
@@ -139,7 +140,7 @@ fn axes(out: &mut String) {
         );
     }
     let key = [
-        ("right", "right"),
+        ("right", "share that is right"),
         ("over", "more confident than right"),
         ("under", "less confident than right"),
     ];
