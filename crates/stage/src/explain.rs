@@ -12,7 +12,7 @@ use wingbeat_model::{
     linear::Analyzer,
     occlusion::{Contributions, Occlusion, Odds, PARTS_MAX},
 };
-use wingbeat_record::{DeadCause, Reason, Record};
+use wingbeat_record::{DeadCause, Reason, Record, Value};
 
 use crate::{
     Item, Settings, Stage, StageError, Unread, Verdict, sentiment::Sentiment, topics::Topics,
@@ -120,7 +120,7 @@ impl Explain {
             return Ok(None);
         }
         let asked = item.document().and_then(|document| document.get(Self::ASKED_BY));
-        match asked.as_ref().map(|value| value.raw()) {
+        match asked.as_ref().map(Value::raw) {
             None | Some(b"false" | b"null") => Ok(None),
             Some(b"true") => Ok(Some(Wanted::Verdict)),
             Some(b"\"all\"") => Ok(Some(Wanted::All)),

@@ -71,12 +71,6 @@ enum Tally {
     Topics(Box<Labels<TOPICS>>, Calibration),
 }
 
-/// A verdict beside the truth, as indices of labels.
-enum Compared {
-    Sentiment { truth: usize, found: usize, confidence: f32 },
-    Topics { truth: [bool; TOPICS], found: [bool; TOPICS], is_top_right: bool, confidence: f32 },
-}
-
 /// Measures what was said of the rows that something was said of.
 fn measure(
     args: &Eval,
@@ -91,15 +85,12 @@ fn measure(
         // A wrong label is told whether or not something was said of the text.
         let truth = truth(args.task, rows, row)?;
         let Some(verdict) = verdict else { continue };
-        let Some(compared) = compare(args.task, rows, row, truth, verdict)? else {
+        if !whole.add(&truth, verdict) {
             unscored += 1;
-            continue;
-        };
-        whole.add(&compared);
-        if args.by_language {
+        } else if args.by_language {
             let language = row.language.as_deref().or(verdict.language.as_deref());
             let language = languages.entry(language.unwrap_or(NO_LANGUAGE));
-            language.or_insert_with(|| Tally::new(args.task)).add(&compared);
+            language.or_insert_with(|| Tally::new(args.task)).add(&truth, verdict);
         }
     }
     if whole.figures().texts == 0 {
@@ -141,36 +132,6 @@ fn truth(task: Task, rows: &Rows, row: &Row) -> Result<Vec<usize>, Failure> {
     row.labels.iter().map(|label| rows.index(row, label, known)).collect()
 }
 
-/// A verdict beside the truth; `None` where it says nothing of the task.
-fn compare(
-    task: Task,
-    rows: &Rows,
-    row: &Row,
-    truth: Vec<usize>,
-    verdict: &Verdict,
-) -> Result<Option<Compared>, Failure> {
-    let set = |indices: Vec<usize>| {
-        let mut set = [false; TOPICS];
-        indices.into_iter().for_each(|index| set[index] = true);
-        set
-    };
-    Ok(match (task, &verdict.sentiment, &verdict.topics) {
-        (Task::Sentiment, Some(said), _) => {
-            let found = rows.index(row, &said.sentiment, &Sentiment::LABELS)?;
-            let truth = truth.first().copied().unwrap_or_default();
-            Some(Compared::Sentiment { truth, found, confidence: said.confidence })
-        }
-        (Task::Topics, _, Some(said)) => {
-            let index = |label: &String| rows.index(row, label, &TOPIC_LABELS);
-            let found = said.topics.iter().map(index).collect::<Result<Vec<_>, _>>()?;
-            let is_top_right = truth.contains(&index(&said.top_topic)?);
-            let (truth, found) = (set(truth), set(found));
-            Some(Compared::Topics { truth, found, is_top_right, confidence: said.top_confidence })
-        }
-        _ => None,
-    })
-}
-
 impl Tally {
     fn new(task: Task) -> Self {
         match task {
@@ -179,25 +140,27 @@ impl Tally {
         }
     }
 
-    fn add(&mut self, compared: &Compared) {
-        match (self, compared) {
-            (
-                Self::Sentiment(confusion, calibration),
-                Compared::Sentiment { truth, found, confidence },
-            ) => {
-                confusion.add(*truth, *found);
-                calibration.add(*confidence, truth == found);
+    /// Counts a text; false where the verdict says nothing of the task. The labels of verdicts have
+    /// been checked when they were read.
+    fn add(&mut self, truth: &[usize], verdict: &Verdict) -> bool {
+        match self {
+            Self::Sentiment(confusion, calibration) => {
+                let Some(said) = &verdict.sentiment else { return false };
+                let found = Sentiment::LABELS.iter().position(|label| *label == said.sentiment);
+                let (Some(found), [truth]) = (found, truth) else { return false };
+                confusion.add(*truth, found);
+                calibration.add(said.confidence, *truth == found);
             }
-            (
-                Self::Topics(labels, calibration),
-                Compared::Topics { truth, found, is_top_right, confidence },
-            ) => {
-                labels.add(truth, found);
-                calibration.add(*confidence, *is_top_right);
+            Self::Topics(labels, calibration) => {
+                let Some(said) = &verdict.topics else { return false };
+                let is_true = std::array::from_fn(|label| truth.contains(&label));
+                let is_given = TOPIC_LABELS.map(|label| said.topics.iter().any(|it| it == label));
+                labels.add(&is_true, &is_given);
+                let is_top_right = truth.iter().any(|label| TOPIC_LABELS[*label] == said.top_topic);
+                calibration.add(said.top_confidence, is_top_right);
             }
-            // There is one task at a time.
-            (Self::Sentiment(..), _) | (Self::Topics(..), _) => {}
         }
+        true
     }
 
     fn calibration(&self) -> &Calibration {

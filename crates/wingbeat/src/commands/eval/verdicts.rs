@@ -3,7 +3,11 @@
 //! Both are read from the same place, the members `language`, `sentiment` and `topics` of an enriched
 //! post. So what is measured is what a flow would write.
 
-use std::{collections::HashMap, path::Path, sync::Arc};
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    path::Path,
+    sync::Arc,
+};
 
 use serde::{Deserialize, Serialize};
 use wingbeat_flow::{Pipeline, Pool};
@@ -137,9 +141,13 @@ fn ask(pipeline: &Pipeline, texts: &[String]) -> Vec<Result<Verdict, String>> {
 
 fn verdict(item: &Item) -> Result<Verdict, String> {
     match item.verdict() {
-        None => serde_json::from_slice(&item.additions()).map_err(|error| error.to_string()),
+        None => {
+            let verdict: Verdict =
+                serde_json::from_slice(&item.additions()).map_err(|error| error.to_string())?;
+            verdict.check().map(|()| verdict)
+        }
         Some(Settled::Filtered(reason)) => Err(reason.to_string()),
-        Some(Settled::Dead(cause) | Settled::Retry(cause)) => Err(cause.message.to_string()),
+        Some(Settled::Dead(cause) | Settled::Retry(cause)) => Err(cause.message.clone()),
     }
 }
 
@@ -168,10 +176,9 @@ pub(super) async fn of_file(
         verdict.check()?;
         let missing = || format!("it has no `{}`, by which it could be found", matching.by);
         let key = if has_ids { id.or(uri) } else { text }.ok_or_else(missing)?;
-        if said.contains_key(&key) {
-            matching.predictions_repeated += 1;
-        } else {
-            said.insert(key, (verdict, false));
+        match said.entry(key) {
+            Entry::Vacant(entry) => _ = entry.insert((verdict, false)),
+            Entry::Occupied(_) => matching.predictions_repeated += 1,
         }
         Ok(())
     })
