@@ -190,10 +190,10 @@ fn processors_answer_and_are_found() {
     let there =
         home.run_with_input(&[&["ask", "--format", "json"][..], &log].concat(), input.as_bytes());
     assert_eq!(here.stdout, there.ok().stdout);
-    let explain = ["ask", "--format", "json", "--explain=all", TEXT];
-    let there = home.run(&[&explain[..], &log].concat()).ok();
+    let explain = ["ask", "--format", "json", "--explain=all"];
+    let there = home.run_with_input(&[&explain[..], &log].concat(), input.as_bytes()).ok();
     assert_eq!(there.json()["explanation"]["sentiment"].as_array().unwrap().len(), 3);
-    assert_eq!(home.run(&explain).ok().stdout, there.stdout);
+    assert_eq!(home.run_with_input(&explain, input.as_bytes()).ok().stdout, there.stdout);
     let request = ["streams", "request", "sentiment.analyze", TEXT];
     let answer = home.run(&[&request[..], &log].concat()).ok().json();
     assert_eq!(answer["sentiment"]["label"], "POSITIVE");
@@ -210,7 +210,7 @@ fn processors_answer_and_are_found() {
         .iter()
         .map(|stats| stats["endpoints"][0]["num_requests"].as_u64().unwrap())
         .sum::<u64>();
-    assert_eq!(requests, 102);
+    assert_eq!(requests, 201);
 
     // Whoever stops is not found any more; what is asked goes to the other.
     let [first, second] = services;
@@ -254,6 +254,29 @@ fn i4_requests_beyond_what_it_lets_wait_are_refused_and_none_is_lost() {
         answers.iter().partition(|answer| answer["headers"]["Nats-Service-Error-Code"] == "503");
     assert!(answered.iter().all(|answer| !answer["payload"].is_null()));
     assert!(!refused.is_empty() && answered.len() >= 512, "{} answered", answered.len());
+}
+
+/// An explanation takes the room of many texts.
+#[test]
+fn i4_explanations_beyond_what_it_lets_wait_are_refused_and_none_is_lost() {
+    let home = Home::new();
+    let Some(nats) = Nats::start() else { return };
+    let service = processor(&home, &nats);
+    wait_until(|| found(&home, &nats) == 1);
+    let text = json!({"text": "word and another ".repeat(100), "langs": ["en"], "explain": true});
+    let request = json!({"subject": "sentiment.analyze", "text": text.to_string()});
+    service.signal("STOP");
+    let (asker, sent) = asker(&nats, &vec![request; 300]);
+    service.signal("CONT");
+    let answers = asker.end();
+    assert_eq!((sent, answers.len()), (300, 300));
+    let (refused, answered): (Vec<&Value>, Vec<&Value>) =
+        answers.iter().partition(|answer| answer["headers"]["Nats-Service-Error-Code"] == "503");
+    assert!(!refused.is_empty() && answered.len() >= 31, "{} answered", answered.len());
+    for answer in answered {
+        let parts = &answer["payload"]["explanation"]["parts"];
+        assert_eq!(parts.as_array().map(Vec::len), Some(64), "{answer}");
+    }
 }
 
 /// Any bytes are answered or refused, more at once than it lets wait, and the flow goes on.

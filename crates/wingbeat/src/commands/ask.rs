@@ -29,6 +29,8 @@ use crate::{
 const BATCH: usize = 256;
 /// Requests over NATS that wait for their answers at once: far fewer than a service lets wait.
 const WINDOW: usize = 32;
+/// The same where each is to be explained, which costs as much as 65 texts.
+const WINDOW_EXPLAINED: usize = 8;
 /// Topics below this are not shown, with `--topics`.
 const SHOWN_MIN: f64 = 0.005;
 
@@ -124,7 +126,9 @@ impl Asked {
                         None => parse(&answer.payload),
                     }
                 };
-                stream::iter(asked).map(ask).buffered(WINDOW).try_collect().await
+                let is_explained = *explain != Explained::Nothing;
+                let window = if is_explained { WINDOW_EXPLAINED } else { WINDOW };
+                stream::iter(asked).map(ask).buffered(window).try_collect().await
             }
         }
     }
