@@ -58,6 +58,81 @@ fn every_line_of_standard_input_is_a_text() {
     );
 }
 
+/// Says which characters of the text each part is.
+fn parts(answer: &Value) -> Vec<String> {
+    let text: Vec<char> = answer["text"].as_str().unwrap().chars().collect();
+    let parts = answer["explanation"]["parts"].as_array().unwrap();
+    let part = |part: &Value| {
+        let at = |index: usize| usize::try_from(part["chars"][index].as_u64().unwrap()).unwrap();
+        text[at(0)..at(1)].iter().collect()
+    };
+    parts.iter().map(part).collect()
+}
+
+#[test]
+fn each_word_is_said_to_add_what_its_absence_takes_away() {
+    let home = Home::new();
+    let text = "👍🏽 I love this café, the coffee is great";
+    let ask = |arguments: &[&str]| {
+        let all = [&["ask", "--lang", "en", "--format", "json"], arguments].concat();
+        home.run(&all).ok().json()
+    };
+    let answer = ask(&["--explain", text]);
+    let words = ["👍🏽", "I", "love", "this", "café", ",", "the", "coffee", "is", "great"];
+    assert_eq!(parts(&answer), words);
+    let explained = &answer["explanation"]["sentiment"][0];
+    assert_eq!(explained["label"], "positive");
+    assert_eq!(explained["probability"], answer["sentiment"]["confidence"]);
+    let added = |word: usize| explained["added"][word].as_f64().unwrap();
+    assert!(added(2) > 0.2 && added(2) > added(6).abs(), "{explained}");
+    let without = ask(&["👍🏽 I this café, the coffee is great"]);
+    assert_eq!(explained["without"][2], without["sentiment"]["probabilities"]["positive"]);
+    assert_eq!(ask(&["--explain", text]), answer);
+    let all = ask(&["--explain=all", text]);
+    assert_eq!(all["explanation"]["sentiment"].as_array().unwrap().len(), 3);
+
+    // For people: without a terminal, without colours.
+    let said = home.run(&["ask", "--lang", "en", "--explain", text]).ok().stdout;
+    assert!(said.contains("%, and without the word:\n"), "{said}");
+    assert!(said.lines().any(|line| line.starts_with("  love ") && line.contains('█')), "{said}");
+    assert!(!said.contains('\x1b'));
+    let long = format!("{}\n!\nDas ist ein schrecklicher Tag\n", "good day ".repeat(3_000));
+    let said = home.run_with_input(&["ask", "--explain"], long.as_bytes()).ok().stdout;
+    assert!(said.contains("Only the beginning of the text is explained."), "{said}");
+    assert_eq!(home.run(&["ask", "--explain=some", text]).code, Some(2));
+}
+
+/// The server of `up` answers about texts, and so does that of a processor without NATS.
+#[test]
+fn texts_are_analysed_over_http() {
+    let home = Home::new();
+    let up = home.up(&["--source", "simulator", "--rate", "1"]);
+    let elsewhere = Home::new();
+    let process = elsewhere.process(&[], &[]);
+    let request = json!({ "text": TEXT, "langs": ["en"], "explain": true }).to_string();
+    let expected = home.run(&["ask", "--lang", "en", "--explain", "--format", "json", TEXT]);
+    let mut expected = expected.ok().json();
+    expected.as_object_mut().unwrap().remove("text");
+    for server in [&up, &process] {
+        // Its models may still be loading.
+        let (status, answer) = loop {
+            let (status, answer) = server.post("/api/analyze", &request);
+            if status != 503 {
+                break (status, answer);
+            }
+        };
+        assert_eq!((status, &answer), (200, &expected));
+        let (status, answer) = server.post("/api/analyze", "{\"text\":7}");
+        assert_eq!(status, 400);
+        assert!(answer["error"].as_str().unwrap().starts_with("wrong_type"), "{answer}");
+        let long = json!({ "text": "x".repeat(70_000) }).to_string();
+        assert_eq!(server.post("/api/analyze", &long).0, 413);
+    }
+    drop((up, process));
+    let silent = elsewhere.process(&[], &[("ANSWER_REQUESTS", "off")]);
+    assert_eq!(silent.post("/api/analyze", &request).0, 404);
+}
+
 #[test]
 fn without_a_server_nobody_else_can_be_asked() {
     let home = Home::new();
@@ -115,6 +190,10 @@ fn processors_answer_and_are_found() {
     let there =
         home.run_with_input(&[&["ask", "--format", "json"][..], &log].concat(), input.as_bytes());
     assert_eq!(here.stdout, there.ok().stdout);
+    let explain = ["ask", "--format", "json", "--explain=all"];
+    let there = home.run_with_input(&[&explain[..], &log].concat(), input.as_bytes()).ok();
+    assert_eq!(there.json()["explanation"]["sentiment"].as_array().unwrap().len(), 3);
+    assert_eq!(home.run_with_input(&explain, input.as_bytes()).ok().stdout, there.stdout);
     let request = ["streams", "request", "sentiment.analyze", TEXT];
     let answer = home.run(&[&request[..], &log].concat()).ok().json();
     assert_eq!(answer["sentiment"]["label"], "POSITIVE");
@@ -131,7 +210,7 @@ fn processors_answer_and_are_found() {
         .iter()
         .map(|stats| stats["endpoints"][0]["num_requests"].as_u64().unwrap())
         .sum::<u64>();
-    assert_eq!(requests, 101);
+    assert_eq!(requests, 201);
 
     // Whoever stops is not found any more; what is asked goes to the other.
     let [first, second] = services;
@@ -175,6 +254,29 @@ fn i4_requests_beyond_what_it_lets_wait_are_refused_and_none_is_lost() {
         answers.iter().partition(|answer| answer["headers"]["Nats-Service-Error-Code"] == "503");
     assert!(answered.iter().all(|answer| !answer["payload"].is_null()));
     assert!(!refused.is_empty() && answered.len() >= 512, "{} answered", answered.len());
+}
+
+/// An explanation takes the room of many texts.
+#[test]
+fn i4_explanations_beyond_what_it_lets_wait_are_refused_and_none_is_lost() {
+    let home = Home::new();
+    let Some(nats) = Nats::start() else { return };
+    let service = processor(&home, &nats);
+    wait_until(|| found(&home, &nats) == 1);
+    let text = json!({"text": "word and another ".repeat(100), "langs": ["en"], "explain": true});
+    let request = json!({"subject": "sentiment.analyze", "text": text.to_string()});
+    service.signal("STOP");
+    let (asker, sent) = asker(&nats, &vec![request; 300]);
+    service.signal("CONT");
+    let answers = asker.end();
+    assert_eq!((sent, answers.len()), (300, 300));
+    let (refused, answered): (Vec<&Value>, Vec<&Value>) =
+        answers.iter().partition(|answer| answer["headers"]["Nats-Service-Error-Code"] == "503");
+    assert!(!refused.is_empty() && answered.len() >= 31, "{} answered", answered.len());
+    for answer in answered {
+        let parts = &answer["payload"]["explanation"]["parts"];
+        assert_eq!(parts.as_array().map(Vec::len), Some(64), "{answer}");
+    }
 }
 
 /// Any bytes are answered or refused, more at once than it lets wait, and the flow goes on.

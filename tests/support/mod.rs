@@ -213,6 +213,14 @@ impl Running {
         serde_json::from_str(&body).unwrap_or_else(|error| panic!("{error}: {body}"))
     }
 
+    /// A POST request with a JSON body: the status and the answer.
+    pub fn post(&self, path: &str, body: &str) -> (u16, serde_json::Value) {
+        let kind = format!("Content-Type: application/json\r\nContent-Length: {}", body.len());
+        let (status, answer) =
+            exchange(&self.address, &format!("POST {path}"), &kind, body).unwrap();
+        (status, serde_json::from_str(&answer).unwrap())
+    }
+
     /// A GET request: the status and the body. HTTP/1.0 answers come in one piece.
     pub fn get_text(&self, path: &str) -> (u16, String) {
         get_text(&self.address, path).unwrap()
@@ -221,8 +229,12 @@ impl Running {
 
 /// As [`Running::get_text`], of whoever answers at an address.
 fn get_text(address: &str, path: &str) -> std::io::Result<(u16, String)> {
+    exchange(address, &format!("GET {path}"), "Accept: */*", "")
+}
+
+fn exchange(address: &str, what: &str, header: &str, body: &str) -> std::io::Result<(u16, String)> {
     let mut stream = std::net::TcpStream::connect(address)?;
-    write!(stream, "GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n")?;
+    write!(stream, "{what} HTTP/1.0\r\nHost: {address}\r\n{header}\r\n\r\n{body}")?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;
     let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_default();

@@ -5,7 +5,7 @@
 //! this crate, so that training and inference see the same thing.
 //!
 //! [`encoder`] runs an encoder: slower, and better. What both say of a text, a [`Judge`] puts
-//! together.
+//! together. [`occlusion`] finds what each word of a text adds to what they say.
 
 pub mod encoder;
 mod error;
@@ -13,6 +13,7 @@ mod judge;
 mod labels;
 pub mod linear;
 pub mod measure;
+pub mod occlusion;
 
 pub use error::ModelError;
 pub use judge::Judge;

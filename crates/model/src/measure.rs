@@ -146,15 +146,31 @@ impl<const K: usize> Labels<K> {
 /// Whether confidences mean what they say.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Calibration {
-    bins: [Bin; Self::BINS],
+    sums: [Sums; Self::BINS],
 }
 
-/// The texts whose confidence lies in one part of the range.
+/// Of the texts whose confidence lies in one part of the range: how many, how many were right, and
+/// the sum of the confidences.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
-struct Bin {
+struct Sums {
     texts: usize,
     right: usize,
     confidence: f64,
+}
+
+/// The texts whose confidence lies in one part of the range.
+#[derive(Debug, Clone, Copy, PartialEq, serde::Serialize)]
+pub struct Bin {
+    /// Where the part begins.
+    pub from: f64,
+    /// Where it ends.
+    pub to: f64,
+    /// How many texts there are.
+    pub texts: usize,
+    /// The share of them that was right; 0 where there are none.
+    pub right: f64,
+    /// The mean of their confidences; 0 where there are none.
+    pub confidence: f64,
 }
 
 impl Calibration {
@@ -170,17 +186,28 @@ impl Calibration {
             reason = "0 to 15"
         )]
         let bin = (confidence * Self::BINS as f32) as usize;
-        let bin = &mut self.bins[bin.min(Self::BINS - 1)];
-        bin.texts += 1;
-        bin.right += usize::from(is_right);
-        bin.confidence += f64::from(confidence);
+        let sums = &mut self.sums[bin.min(Self::BINS - 1)];
+        sums.texts += 1;
+        sums.right += usize::from(is_right);
+        sums.confidence += f64::from(confidence);
     }
 
     /// The expected calibration error: by how much confidence and accuracy differ, on average.
     pub fn error(&self) -> f64 {
-        let texts: usize = self.bins.iter().map(|bin| bin.texts).sum();
-        let gaps = self.bins.iter().map(|bin| (share(bin.right, 1) - bin.confidence).abs());
+        let texts: usize = self.sums.iter().map(|sums| sums.texts).sum();
+        let gaps = self.sums.iter().map(|sums| (share(sums.right, 1) - sums.confidence).abs());
         gaps.sum::<f64>() / share(texts.max(1), 1)
+    }
+
+    /// The bins, from confidence 0 to 1, also those without texts.
+    pub fn bins(&self) -> impl Iterator<Item = Bin> {
+        self.sums.iter().enumerate().map(|(bin, sums)| Bin {
+            from: share(bin, Self::BINS),
+            to: share(bin + 1, Self::BINS),
+            texts: sums.texts,
+            right: share(sums.right, sums.texts),
+            confidence: sums.confidence / share(sums.texts.max(1), 1),
+        })
     }
 }
 
@@ -251,6 +278,10 @@ mod tests {
         }
         assert!((calibration.error() - 0.2).abs() < 1e-6);
         assert_eq!(Calibration::default().error(), 0.0);
+        let bins: Vec<Bin> = calibration.bins().collect();
+        assert_eq!((bins.len(), bins[0].from, bins[14].to), (15, 0.0, 1.0));
+        assert_eq!((bins[14].texts, bins[14].right, bins[0].texts), (4, 0.75, 0));
+        assert!((bins[14].confidence - 0.95).abs() < 1e-6);
     }
 
     #[test]

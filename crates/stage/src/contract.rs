@@ -132,6 +132,12 @@ impl Item {
         self.members.push((name, json));
     }
 
+    /// A member that a stage has added.
+    pub(crate) fn member(&self, name: &str) -> Option<&[u8]> {
+        let (_, json) = self.members.iter().find(|(known, _)| *known == name)?;
+        Some(json)
+    }
+
     /// Adds a member that serde writes.
     pub(crate) fn set_json(&mut self, name: &'static str, member: &impl Serialize) {
         // Plain structs can't fail to be written; a null would say that something was wrong.

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 use wingbeat_record::{Record, Subject};
-use wingbeat_stage::{Item, Settings, Stage, Tier, catalogue};
+use wingbeat_stage::{Explain, Item, Settings, Stage, Tier, catalogue};
 
 const ENGLISH: &str = "What a good day this was for the team, and what a goal";
 const GERMAN: &str = "Der Zug kam wieder zu spät und niemand sagte uns warum.";
@@ -57,6 +57,52 @@ fn the_stages_say_what_the_encoder_says() {
     let embedding: Vec<f64> = serde_json::from_value(found[0]["embedding"].clone()).unwrap();
     let length: f64 = embedding.iter().map(|number| number * number).sum();
     assert!(embedding.len() == 8 && (length - 1.0).abs() < 1e-3, "{embedding:?}");
+}
+
+/// The small encoder's say is the mean of that of the words, so it is known which of them decides.
+#[test]
+fn explanations_are_of_the_models_that_the_stages_use() {
+    let mut settings = settings();
+    settings.sentiment.threshold = 0.0;
+    let explain: Box<dyn Stage> = Box::new(Explain::new(&settings).unwrap());
+    let mut stages: Vec<Box<dyn Stage>> = ["post", "language", "sentiment", "topics"]
+        .map(|name| catalogue::stage(name, &settings).unwrap())
+        .into();
+    stages.push(explain);
+    let explained = |post: Value| {
+        let subject = Subject::new("s").unwrap();
+        let mut item = Item::new(Record::new(subject, post.to_string().into_bytes()));
+        for stage in &stages {
+            stage.run(&mut [&mut item]);
+        }
+        output(&item)
+    };
+    let post = explained(json!({ "text": ENGLISH, "explain": true }));
+    let explanation = &post["explanation"];
+    let parts: Vec<&str> = explanation["parts"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|p| p["text"].as_str().unwrap())
+        .collect();
+    assert_eq!(parts.len(), 14);
+    let most = |label: &Value| {
+        let added: Vec<f64> = serde_json::from_value(label["added"].clone()).unwrap();
+        let most = (0..added.len()).max_by(|a, b| added[*a].total_cmp(&added[*b])).unwrap();
+        parts[most].to_owned()
+    };
+    assert_eq!(most(&explanation["sentiment"][0]), "good");
+    let sports = explanation["topics"].as_array().unwrap().iter();
+    let sports = sports.clone().find(|topic| topic["label"] == "sports").unwrap();
+    assert!(["team", "goal"].contains(&most(sports).as_str()), "{sports}");
+    // Without a word it is as if the text had never had it.
+    let without = explained(json!({ "text": ENGLISH.replace("good ", "") }));
+    let probability = |value: &Value| value.as_f64().unwrap();
+    let expected = probability(&without["sentiment"]["probabilities"]["positive"]);
+    let found = probability(&explanation["sentiment"][0]["without"][2]);
+    assert!((found - expected).abs() < 1e-5, "{found} {expected}");
+    assert!(explained(json!({ "text": ENGLISH })).get("explanation").is_none());
+    assert!(explained(json!({ "text": GERMAN, "explain": true }))["explanation"].is_null());
 }
 
 #[test]

@@ -5,6 +5,7 @@
 //! (docs/reference/http-api.md). Everything that comes from a post is untrusted text; nothing here
 //! looks into it further than it must.
 
+mod analyze;
 mod assets;
 mod events;
 mod hub;
@@ -15,6 +16,7 @@ mod server;
 mod service;
 mod wanted;
 
+pub use analyze::{Analyst, AnalystCell};
 pub use hub::{Hub, Sources, Streams};
 pub use metrics::{write_flows as flow_metrics, write_own as books_metrics};
 pub use readiness::{Readiness, Waiting};

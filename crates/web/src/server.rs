@@ -29,6 +29,7 @@ use wingbeat_log::{LogError, Start};
 use wingbeat_record::Time;
 
 use crate::{
+    analyze::{self, AnalystCell},
     assets, events,
     hub::{Event, Hub, Seen, Standing},
     metrics,
@@ -90,6 +91,7 @@ pub struct Server {
     listener: TcpListener,
     address: SocketAddr,
     settings: WebSettings,
+    analyst: Option<AnalystCell>,
 }
 
 #[derive(Clone)]
@@ -110,7 +112,13 @@ impl Server {
         let failed = |error| WebError::Listen { address, error };
         let listener = TcpListener::bind(address).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
-        Ok(Self { listener, address, settings: settings.clone() })
+        Ok(Self { listener, address, settings: settings.clone(), analyst: None })
+    }
+
+    /// Answers `POST /api/analyze` through whoever will be in there.
+    #[must_use]
+    pub fn with_analyst(self, analyst: AnalystCell) -> Self {
+        Self { analyst: Some(analyst), ..self }
     }
 
     /// Where it listens.
@@ -144,7 +152,8 @@ impl Server {
             .route("/ready", get(ready))
             .route("/metrics", get(write_metrics))
             .fallback(page)
-            .with_state(app);
+            .with_state(app)
+            .merge(analyze::router(self.analyst));
         let serving = axum::serve(self.listener, router)
             .with_graceful_shutdown(async move { stop.cancelled().await });
         serving.await.map_err(WebError::Serve)

@@ -17,7 +17,9 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    WebError, metrics,
+    WebError,
+    analyze::{self, AnalystCell},
+    metrics,
     readiness::{self, Waiting},
 };
 
@@ -40,10 +42,10 @@ pub trait ServiceReport: Send + Sync + 'static {
 }
 
 /// The server, its address taken.
-#[derive(Debug)]
 pub struct ServiceServer {
     listener: TcpListener,
     address: SocketAddr,
+    analyst: Option<AnalystCell>,
 }
 
 type Report = State<Arc<dyn ServiceReport>>;
@@ -55,7 +57,13 @@ impl ServiceServer {
         let failed = |error| WebError::Listen { address, error };
         let listener = TcpListener::bind(address).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
-        Ok(Self { listener, address })
+        Ok(Self { listener, address, analyst: None })
+    }
+
+    /// Answers `POST /api/analyze` through whoever will be in there.
+    #[must_use]
+    pub fn with_analyst(self, analyst: AnalystCell) -> Self {
+        Self { analyst: Some(analyst), ..self }
     }
 
     /// Where it listens.
@@ -74,7 +82,8 @@ impl ServiceServer {
             .route("/ready", get(ready))
             .route("/health/detailed", get(detailed))
             .route("/metrics", get(write_metrics))
-            .with_state(report);
+            .with_state(report)
+            .merge(analyze::router(self.analyst));
         let serving = axum::serve(self.listener, router)
             .with_graceful_shutdown(async move { stop.cancelled().await });
         serving.await.map_err(WebError::Serve)

@@ -9,13 +9,16 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
 use reqwest::{Response, StatusCode};
 use tokio_util::sync::CancellationToken;
 use wingbeat_flow::{Books, Counts};
-use wingbeat_log::{Access, Log, LogUrl, StreamConfig};
+use wingbeat_log::{Access, Log, LogUrl, Refusal, StreamConfig};
 use wingbeat_record::{Record, Subject, SubjectFilter};
 use wingbeat_web::{
-    Hub, Readiness, Server, SourceState, SourceStatus, Sources, Streams, WebSettings,
+    Analyst, AnalystCell, Hub, Readiness, Server, SourceState, SourceStatus, Sources, Streams,
+    WebSettings,
 };
 
 struct Running {
@@ -335,4 +338,75 @@ fn client() -> reqwest::Client {
     // Another test may have chosen it already.
     let _ = rustls::crypto::ring::default_provider().install_default();
     reqwest::Client::new()
+}
+
+/// Says how long a text is; it is busy where that is "busy".
+struct Measuring;
+
+impl Analyst for Measuring {
+    fn request_bytes_max(&self) -> usize {
+        100
+    }
+
+    fn analyze(&self, request: Bytes) -> BoxFuture<'static, Result<Bytes, Refusal>> {
+        let answer = match &request[..] {
+            b"{\"text\":\"busy\"}" => Err(Refusal { code: 503, message: "busy".to_owned() }),
+            request => Ok(format!("{{\"bytes\":{}}}", request.len()).into()),
+        };
+        Box::pin(std::future::ready(answer))
+    }
+}
+
+/// A server that has no log yet, and whoever will answer about texts.
+async fn serve_analyst(cell: Option<AnalystCell>) -> (String, CancellationToken) {
+    let settings = WebSettings { port: 0, ..WebSettings::default() };
+    let mut server = Server::bind(&settings).await.unwrap();
+    if let Some(cell) = cell {
+        server = server.with_analyst(cell);
+    }
+    let (url, stop) =
+        (format!("http://{}/api/analyze", server.address()), CancellationToken::new());
+    let readiness = Arc::new(Readiness::waiting_for("log", "embedded:test"));
+    tokio::spawn(server.serve(Arc::default(), String::new(), readiness, stop.clone()));
+    (url, stop)
+}
+
+#[tokio::test]
+async fn i6_texts_are_analysed_and_bad_requests_refused() {
+    let ask = async |url: &str, kind: &str, body: &str| {
+        let request = client().post(url).header("content-type", kind).body(body.to_owned());
+        let answer = request.send().await.unwrap();
+        let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
+        (status, headers, answer.json::<serde_json::Value>().await.unwrap())
+    };
+    let json = "application/json; charset=utf-8";
+    let cell = AnalystCell::default();
+    let (url, stop) = serve_analyst(Some(Arc::clone(&cell))).await;
+    let (status, headers, body) = ask(&url, json, "{}").await;
+    assert_eq!((status, &headers["retry-after"]), (503, &"2".parse().unwrap()));
+    assert_eq!(body["error"], "the models are not loaded yet");
+    cell.get_or_init(|| Arc::new(Measuring));
+    let (status, headers, body) = ask(&url, json, r#"{"text":"hello"}"#).await;
+    assert_eq!((status, &body["bytes"]), (200, &16.into()));
+    assert_eq!(headers["content-type"], "application/json");
+    let long = format!("{{{}}}", "x".repeat(100));
+    for (kind, body, expected) in [
+        // As a page of another site may send it.
+        ("text/plain", "{}", 415),
+        ("application/x-www-form-urlencoded", "{}", 415),
+        (json, "", 400),
+        (json, "hello", 400),
+        (json, "[\"hello\"]", 400),
+        (json, &long, 413),
+        (json, r#"{"text":"busy"}"#, 503),
+    ] {
+        let (status, _, answer) = ask(&url, kind, body).await;
+        assert_eq!(status, expected, "{body}");
+        assert!(answer["error"].is_string());
+    }
+    assert_eq!(client().get(&url).send().await.unwrap().status(), StatusCode::METHOD_NOT_ALLOWED);
+    stop.cancel();
+    let (url, stop) = serve_analyst(None).await;
+    assert_eq!(ask(&url, json, "{}").await.0, 404);
+    stop.cancel();
 }

@@ -1,14 +1,15 @@
 //! What the models say of a text that somebody asks about, here or over NATS.
 //!
 //! A request is a text, or a JSON object like a post, with `text` and maybe `langs`; what begins with
-//! `{` is JSON. An answer has the members that a flow adds to a post: `language`, `sentiment`, `topics`.
+//! `{` is JSON. An answer has the members that a flow adds to a post: `language`, `sentiment`, `topics`;
+//! and `explanation`, where the request has `explain`.
 
 use bytes::Bytes;
 use serde_json::json;
 use wingbeat_flow::{FlowError, Pipeline};
 use wingbeat_log::Refusal;
 use wingbeat_record::{DeadCause, Record, Subject};
-use wingbeat_stage::{Item, Settings, Unread, Verdict};
+use wingbeat_stage::{Explain, Item, Settings, Stage, Unread, Verdict, catalogue};
 
 use crate::failure::Failure;
 
@@ -17,6 +18,17 @@ pub(crate) const REQUEST_BYTES_MAX: usize = 64 * 1024;
 /// A byte of a text takes at most so many as JSON: `\u0000`.
 const ESCAPE_BYTES_MAX: usize = 6;
 const STAGES: [&str; 4] = ["post", "language", "sentiment", "topics"];
+
+/// What of an answer is to be explained.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Explained {
+    #[default]
+    Nothing,
+    /// The sentiment that was found, and the topics.
+    Verdict,
+    /// All sentiments, and the topics that were found.
+    All,
+}
 
 /// The stages that look at a text.
 pub(crate) struct Analysis {
@@ -39,7 +51,12 @@ impl Analysis {
                 *unread = Unread::Emit;
             }
         }
-        let pipeline = Pipeline::new(&STAGES.map(str::to_owned), &settings)?;
+        let mut stages: Vec<Box<dyn Stage>> = Vec::new();
+        for name in STAGES {
+            stages.push(catalogue::stage(name, &settings)?);
+        }
+        stages.push(Box::new(Explain::new(&settings)?));
+        let pipeline = Pipeline::of(stages);
         Ok(Self { pipeline, subject: Subject::new("request").map_err(FlowError::from)? })
     }
 
@@ -57,7 +74,7 @@ impl Analysis {
             Err(_) => return Err(bad("not UTF-8")),
             Ok(text) if text.trim().is_empty() => return Err(bad("no text")),
             Ok(text) if text.trim_start().starts_with('{') => request,
-            Ok(text) => self::request(text, &[]),
+            Ok(text) => self::request(text, &[], Explained::Nothing),
         };
         Ok(Item::new(Record::new(self.subject.clone(), payload)))
     }
@@ -65,8 +82,19 @@ impl Analysis {
 
 /// A request about a text, whatever it begins with, in the first of these languages; where none is
 /// given, in the one that it seems to be in.
-pub(crate) fn request(text: &str, languages: &[String]) -> Bytes {
-    json!({ "text": text, "langs": languages }).to_string().into()
+pub(crate) fn request(text: &str, languages: &[String], explain: Explained) -> Bytes {
+    let mut request = json!({ "text": text, "langs": languages });
+    match explain {
+        Explained::Nothing => {}
+        Explained::Verdict => request["explain"] = true.into(),
+        Explained::All => request["explain"] = "all".into(),
+    }
+    request.to_string().into()
+}
+
+/// How many texts a request costs, at most.
+pub(crate) fn cost(request: &[u8]) -> usize {
+    if Explain::may_be_wanted(request) { Explain::TEXTS_MAX } else { 1 }
 }
 
 /// Refuses a request that is too large.
@@ -170,13 +198,60 @@ mod tests {
         assert!(ask(vec![0; REQUEST_BYTES_MAX]).is_ok());
     }
 
+    #[test]
+    fn an_explanation_comes_where_it_is_asked_for() {
+        let text = "What a wonderful morning, I love this music!";
+        let explained = |explain: &str| ask(format!(r#"{{"text":"{text}","explain":{explain}}}"#));
+        for nothing in ["false", "null"] {
+            assert_eq!(explained(nothing).unwrap().get("explanation"), None);
+        }
+        let answer = explained("true").unwrap();
+        let explanation = &answer["explanation"];
+        let sentiment = explanation["sentiment"].as_array().unwrap();
+        assert_eq!((sentiment.len(), &sentiment[0]["label"]), (1, &"positive".into()));
+        assert_eq!(sentiment[0]["probability"], answer["sentiment"]["confidence"]);
+        let parts = explanation["parts"].as_array().unwrap();
+        for part in parts {
+            let at =
+                |index: usize| usize::try_from(part["bytes"][index].as_u64().unwrap()).unwrap();
+            assert_eq!(part["text"], text[at(0)..at(1)]);
+        }
+        assert_eq!(sentiment[0]["added"].as_array().unwrap().len(), parts.len());
+        let topics = explanation["topics"].as_array().unwrap();
+        let given = answer["topics"]["topics"].as_array().unwrap();
+        assert!(topics.iter().map(|topic| &topic["label"]).eq(given));
+        // What is said of the text without a word is what would be answered about it.
+        let without = ask("What a morning, I love this music!").unwrap();
+        assert_eq!(sentiment[0]["without"][2], without["sentiment"]["probabilities"]["positive"]);
+        let all = explained("\"all\"").unwrap();
+        assert_eq!(all["explanation"]["sentiment"].as_array().unwrap().len(), 3);
+        assert_eq!(explained("7").unwrap_err().code, 400);
+        let unread = r#"{"text":"Das ist ein schrecklicher Tag heute","explain":true}"#;
+        assert!(ask(unread).unwrap()["explanation"].is_null());
+        assert_eq!((cost(br#"{"text":"x","explain":true}"#), cost(br#"x "explain""#)), (65, 1));
+    }
+
+    #[test]
+    fn i6_any_text_is_explained() {
+        let long = "good ".repeat(10_000);
+        for text in ["", " ", "\u{0}", "!!!", "👍🏽", "good", "\u{202e}x\u{ad}", &long] {
+            let answer = ask(request(text, &["en".to_owned()], Explained::All)).unwrap();
+            let explanation = &answer["explanation"];
+            assert_eq!(explanation.is_null(), answer["sentiment"].is_null(), "{text:?}");
+            if let Some(parts) = explanation["parts"].as_array() {
+                assert!(parts.len() < Explain::TEXTS_MAX);
+                assert!(explanation["sentiment"][0]["without"][parts.len()].is_null());
+            }
+        }
+    }
+
     proptest! {
         #[test]
         fn i6_any_request_is_answered_or_refused(
             request in prop_oneof![
                 prop::collection::vec(any::<u8>(), 0..200),
                 ".{0,100}".prop_map(String::into_bytes),
-                ".{0,100}".prop_map(|text| request(&text, &[]).to_vec()),
+                ".{0,100}".prop_map(|text| request(&text, &[], Explained::All).to_vec()),
                 "\\{\"text\":\"?.{0,50}".prop_map(String::into_bytes),
             ],
         ) {

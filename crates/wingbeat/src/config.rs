@@ -274,20 +274,21 @@ pub(crate) struct ProcessorSettings {
     pub(crate) duplicate_window: Span,
     /// What the names of its metrics begin with.
     pub(crate) metrics_prefix: String,
-    /// Whether it answers requests over NATS, on the subject `sentiment.analyze`: `auto`, where the
-    /// log is on NATS; `on`, and it is an error where it is not; `off`.
+    /// Whether it answers requests about texts: over HTTP (`/api/analyze`), and over NATS, on the
+    /// subject `sentiment.analyze`. `auto`: over NATS where the log is there; `on`, and it is an
+    /// error where the log is not there; `off`, neither.
     #[schemars(extend("x-env" = ["ANSWER_REQUESTS"]))]
     pub(crate) answer: Answering,
 }
 
-/// Whether a service answers requests over NATS.
+/// Whether a service answers requests about texts.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Answering {
-    /// Where the log is on NATS.
+    /// Over HTTP, and over NATS where the log is there.
     #[default]
     Auto,
-    /// Always.
+    /// Over both.
     On,
     /// Never.
     Off,

@@ -8,6 +8,7 @@ mod analysis;
 mod cli;
 mod commands;
 mod config;
+mod explanation;
 mod failure;
 mod summary;
 mod table;

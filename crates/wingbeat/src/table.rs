@@ -1,5 +1,8 @@
 //! Tables for people.
 
+/// How wide a bar is, in characters.
+const BAR: usize = 24;
+
 /// Aligns columns: text to the left, numbers to the right. The first row is the head.
 pub(crate) fn render(rows: &[Vec<String>]) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
@@ -59,6 +62,20 @@ pub(crate) fn bytes(bytes: u64) -> String {
     format!("{rest:.1} TiB")
 }
 
+/// A bar of [`BAR`] characters, to an eighth of one.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 to 8 * BAR")]
+pub(crate) fn bar(share: f64) -> String {
+    const EIGHTHS: [&str; 8] = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"];
+    let eighths = (share.clamp(0.0, 1.0) * (BAR * 8) as f64).round() as usize;
+    let text = "█".repeat(eighths / 8) + EIGHTHS[eighths % 8];
+    format!("{text:<BAR$}")
+}
+
+/// A share as a percentage.
+pub(crate) fn percent(share: f64) -> String {
+    format!("{:>3.0} %", share * 100.0)
+}
+
 /// Text from outside, safe on a terminal: control characters are shown, not obeyed.
 pub(crate) fn plain(text: &str) -> String {
     text.chars()
@@ -81,6 +98,16 @@ mod tests {
         let row = |cells: &[&str]| cells.iter().map(|c| (*c).to_owned()).collect::<Vec<_>>();
         let table = render(&[row(&["flow", "n"]), row(&["é", "1,000"]), row(&["enrich", "7"])]);
         assert_eq!(table, "flow        n\né       1,000\nenrich      7\n");
+    }
+
+    #[test]
+    fn bars_are_as_long_as_their_shares() {
+        assert_eq!(bar(1.0), "█".repeat(BAR));
+        assert_eq!(bar(0.5).trim_end(), "█".repeat(BAR / 2));
+        assert_eq!((bar(0.0).trim_end(), bar(0.005).trim_end()), ("", "▏"));
+        for share in [f64::NAN, -1.0, 2.0, 0.33] {
+            assert_eq!(bar(share).chars().count(), BAR);
+        }
     }
 
     #[test]

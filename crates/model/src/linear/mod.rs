@@ -15,3 +15,4 @@ pub use features::{Features, Featuriser, Group, fingerprint};
 pub use head::{Block, Head, Layout, bucket};
 pub use script::{LANGUAGES, Scripts, Writing};
 pub use token::CHARS_MAX;
+pub(crate) use token::{EMOTICON_EYES, EMOTICON_LETTERS};

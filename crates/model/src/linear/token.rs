@@ -33,9 +33,10 @@ const NEGATIONS: [&str; 13] = [
     "doesnt", "wasnt",
 ];
 /// Letters that end an emoticon, as in `:D`.
-const EMOTICON_LETTERS: [char; 11] = ['d', 'D', 'p', 'P', 'o', 'O', 's', 'S', 'x', '3', 'v'];
+pub(crate) const EMOTICON_LETTERS: [char; 11] =
+    ['d', 'D', 'p', 'P', 'o', 'O', 's', 'S', 'x', '3', 'v'];
 /// Signs that begin an emoticon which ends in a letter.
-const EMOTICON_EYES: [char; 4] = [':', ';', '=', '8'];
+pub(crate) const EMOTICON_EYES: [char; 4] = [':', ';', '=', '8'];
 
 /// What a token is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,6 +1,6 @@
 //! What commands that ask take.
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use wingbeat_ops::config::Span;
 
 use super::Format;
@@ -14,6 +14,7 @@ running `wingbeat process` answers.
 Examples:
   wingbeat ask 'What a wonderful morning!'
   wingbeat ask --topics 'The match was great, what a goal'
+  wingbeat ask --explain 'The food was great, but the music was awful'
   wingbeat ask --lang en 'I hate this'                a short text may be taken for another language
   cut -f2 reviews.tsv | wingbeat ask --format json | jq .sentiment.sentiment
   wingbeat ask --log nats://127.0.0.1:4222 'What a wonderful morning!'")]
@@ -23,6 +24,16 @@ pub(crate) struct Ask {
     /// Show how likely each topic is
     #[arg(long)]
     pub(crate) topics: bool,
+    /// Show what each word adds to the verdict; with `=all`, to the other sentiments too
+    #[arg(
+        long,
+        value_name = "WHAT",
+        value_enum,
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "verdict"
+    )]
+    pub(crate) explain: Option<Explain>,
     /// The language of the texts, such as en [default: what each seems to be in]
     #[arg(long, value_name = "CODE")]
     pub(crate) lang: Option<String>,
@@ -32,6 +43,15 @@ pub(crate) struct Ask {
     /// How answers are printed
     #[arg(long, value_enum, default_value_t)]
     pub(crate) format: Format,
+}
+
+/// What is explained.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Explain {
+    /// The sentiment that was found, and the topics.
+    Verdict,
+    /// All sentiments, and the topics that were found.
+    All,
 }
 
 /// `streams request`.

@@ -13,7 +13,7 @@ pub(crate) use services::{Ingest, Mock, Process, Profile, SourceArgs, Up, Web};
 mod ask;
 mod models;
 
-pub(crate) use ask::{Ask, Request};
+pub(crate) use ask::{Ask, Explain, Request};
 pub(crate) use models::{Models, Pull, Verify};
 
 /// Watches a live stream of posts and tells what people feel and talk about, as it happens.
@@ -426,13 +426,19 @@ pub(crate) enum ConfigView {
 /// `eval`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-The file: TSV with a header naming the columns `label` (or `labels`, separated by |) and `text`, or
-JSON lines with the same fields (`labels` a list); also .gz and .zst.
+The data: TSV with a header naming the columns `label` (or `labels`, separated by |) and `text`, or
+JSON lines with the same fields (`labels` a list); also .gz and .zst. It may also have `lang` (or
+`language`), and `id` (or `uri`).
+
+Predictions are the lines that `wingbeat enrich` writes. Each belongs to the row with its `id` (or
+`uri`) where the data has that column, else to the rows with the same text.
 
 Examples:
   wingbeat eval --task sentiment --data validation.tsv.gz
   wingbeat eval --task topics --data topics.jsonl --format json
-  wingbeat eval --task sentiment --data validation.tsv.gz --tier encoder
+  wingbeat eval --task sentiment --data validation.tsv.gz --tier encoder --plot calibration.svg
+  wingbeat eval --task sentiment --data many.tsv.gz --by-language
+  wingbeat eval --task sentiment --data validation.tsv.gz --predictions enriched.jsonl
   wingbeat eval --task topics --data topics.jsonl --set stages.models.encoder=FOLDER --tier encoder")]
 pub(crate) struct Eval {
     /// What to measure
@@ -444,6 +450,15 @@ pub(crate) struct Eval {
     /// Which models: those of the settings, where it is not said
     #[arg(long, value_enum)]
     pub(crate) tier: Option<Tier>,
+    /// Measure these lines of `wingbeat enrich`, and ask no model
+    #[arg(long, value_name = "FILE", conflicts_with = "tier")]
+    pub(crate) predictions: Option<PathBuf>,
+    /// Also a row for each language: as the data says, else as the text seems to be
+    #[arg(long)]
+    pub(crate) by_language: bool,
+    /// Draw how far confidences can be believed, as an SVG
+    #[arg(long, value_name = "FILE")]
+    pub(crate) plot: Option<PathBuf>,
     /// How the figures are printed
     #[arg(long, value_enum, default_value_t)]
     pub(crate) format: Format,

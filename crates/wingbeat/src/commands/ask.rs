@@ -17,9 +17,10 @@ use wingbeat_record::Subject;
 
 use super::{print_json, print_line, process::answer::SUBJECT};
 use crate::{
-    analysis::{self, Analysis, REQUEST_BYTES_MAX},
-    cli::{Ask, Format, Global},
+    analysis::{self, Analysis, Explained, REQUEST_BYTES_MAX},
+    cli::{Ask, Explain, Format, Global},
     config,
+    explanation::{self, Explanation},
     failure::Failure,
     table,
 };
@@ -28,8 +29,8 @@ use crate::{
 const BATCH: usize = 256;
 /// Requests over NATS that wait for their answers at once: far fewer than a service lets wait.
 const WINDOW: usize = 32;
-/// How wide a bar is, in characters.
-const BAR: usize = 24;
+/// The same where each is to be explained, which costs as much as 65 texts.
+const WINDOW_EXPLAINED: usize = 8;
 /// Topics below this are not shown, with `--topics`.
 const SHOWN_MIN: f64 = 0.005;
 
@@ -51,10 +52,10 @@ pub(crate) async fn run(global: &Global, args: &Ask) -> Result<(), Failure> {
             ));
         }
     };
-    let languages: Vec<String> = args.lang.iter().cloned().collect();
+    let request = Asking::of(args);
     if !args.text.is_empty() {
         let text = args.text.join(" ");
-        let answers = asked.answers(std::slice::from_ref(&text), &languages).await?;
+        let answers = asked.answers(std::slice::from_ref(&text), &request).await?;
         return answers.iter().try_for_each(|answer| print(args, &text, answer, true));
     }
     let mut lines = read_lines();
@@ -62,11 +63,28 @@ pub(crate) async fn run(global: &Global, args: &Ask) -> Result<(), Failure> {
     while lines.recv_many(&mut texts, BATCH).await > 0 {
         let batch: Vec<String> =
             std::mem::take(&mut texts).into_iter().collect::<Result<_, _>>()?;
-        for (text, answer) in batch.iter().zip(asked.answers(&batch, &languages).await?) {
+        for (text, answer) in batch.iter().zip(asked.answers(&batch, &request).await?) {
             print(args, text, &answer, false)?;
         }
     }
     Ok(())
+}
+
+/// What is asked about every text.
+struct Asking {
+    languages: Vec<String>,
+    explain: Explained,
+}
+
+impl Asking {
+    fn of(args: &Ask) -> Self {
+        let explain = match args.explain {
+            None => Explained::Nothing,
+            Some(Explain::Verdict) => Explained::Verdict,
+            Some(Explain::All) => Explained::All,
+        };
+        Self { languages: args.lang.iter().cloned().collect(), explain }
+    }
 }
 
 /// Who is asked.
@@ -85,8 +103,10 @@ impl Asked {
     }
 
     /// The answers, in the order of the texts.
-    async fn answers(&self, texts: &[String], languages: &[String]) -> Result<Vec<Value>, Failure> {
-        let asked: Vec<_> = texts.iter().map(|text| analysis::request(text, languages)).collect();
+    async fn answers(&self, texts: &[String], asking: &Asking) -> Result<Vec<Value>, Failure> {
+        let Asking { languages, explain } = asking;
+        let request = |text: &String| analysis::request(text, languages, *explain);
+        let asked: Vec<_> = texts.iter().map(request).collect();
         match self {
             Self::Here { analysis, pool } => {
                 let analysis = Arc::clone(analysis);
@@ -106,7 +126,9 @@ impl Asked {
                         None => parse(&answer.payload),
                     }
                 };
-                stream::iter(asked).map(ask).buffered(WINDOW).try_collect().await
+                let is_explained = *explain != Explained::Nothing;
+                let window = if is_explained { WINDOW_EXPLAINED } else { WINDOW };
+                stream::iter(asked).map(ask).buffered(window).try_collect().await
             }
         }
     }
@@ -159,6 +181,7 @@ struct Answer {
     language: Option<String>,
     sentiment: Option<Sentiment>,
     topics: Option<Topics>,
+    explanation: Option<Explanation>,
 }
 
 #[derive(Deserialize)]
@@ -197,14 +220,24 @@ fn print(args: &Ask, text: &str, answer: &Value, is_alone: bool) -> Result<(), F
         lines.extend(likely_topics(&answer));
     }
     // Texts and answers come from outside.
-    lines.iter().try_for_each(|line| print_line(&table::plain(line)))
+    lines.iter().try_for_each(|line| print_line(&table::plain(line)))?;
+    match &answer.explanation {
+        Some(explanation) => explanation
+            .lines(text, explanation::shows_colours())
+            .iter()
+            .try_for_each(|line| print_line(line)),
+        None if args.explain.is_some() && answer.sentiment.is_some() => {
+            print_line("not explained: the service that answers is of an older version")
+        }
+        None => Ok(()),
+    }
 }
 
 /// One of many answers.
 fn line(answer: &Answer, text: &str) -> String {
     let language = answer.language.as_deref().unwrap_or("-");
     let verdict = match &answer.sentiment {
-        Some(found) => format!("{:<8} {}", found.sentiment, percent(found.confidence)),
+        Some(found) => format!("{:<8} {}", found.sentiment, table::percent(found.confidence)),
         None => format!("{:<14}", "unscored"),
     };
     let topics =
@@ -251,35 +284,12 @@ fn likely_topics(answer: &Answer) -> Vec<String> {
 }
 
 fn bar_line(word: &str, share: f64, width: usize) -> String {
-    format!("  {word:<width$}  {}  {}", bar(share), percent(share))
-}
-
-/// A bar of [`BAR`] characters, to an eighth of one.
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 to 8 * BAR")]
-fn bar(share: f64) -> String {
-    const EIGHTHS: [&str; 8] = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"];
-    let eighths = (share.clamp(0.0, 1.0) * (BAR * 8) as f64).round() as usize;
-    let text = "█".repeat(eighths / 8) + EIGHTHS[eighths % 8];
-    format!("{text:<BAR$}")
-}
-
-fn percent(share: f64) -> String {
-    format!("{:>3.0} %", share * 100.0)
+    format!("  {word:<width$}  {}  {}", table::bar(share), table::percent(share))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn bars_are_as_long_as_their_shares() {
-        assert_eq!(bar(1.0), "█".repeat(BAR));
-        assert_eq!(bar(0.5).trim_end(), "█".repeat(BAR / 2));
-        assert_eq!((bar(0.0).trim_end(), bar(0.005).trim_end()), ("", "▏"));
-        for share in [f64::NAN, -1.0, 2.0, 0.33] {
-            assert_eq!(bar(share).chars().count(), BAR);
-        }
-    }
 
     #[test]
     fn lines_are_texts_up_to_a_limit() {

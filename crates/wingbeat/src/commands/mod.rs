@@ -1,5 +1,6 @@
 //! The commands, one file each.
 
+mod analyst;
 pub(crate) mod ask;
 pub(crate) mod audit;
 pub(crate) mod check;

@@ -14,7 +14,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use wingbeat_log::{Access, Log, LogError};
 use wingbeat_ops::config::Span;
-use wingbeat_web::{Hub, Readiness, Server, ServiceReport, ServiceServer, WebError};
+use wingbeat_web::{AnalystCell, Hub, Readiness, Server, ServiceReport, ServiceServer, WebError};
 
 use crate::{
     config::{Config, LogSettings, ServiceSettings},
@@ -46,12 +46,17 @@ impl Serving {
         Self { server: tokio::spawn(serve(stop.clone())), stop, tasks: JoinSet::new() }
     }
 
-    /// Takes a service's address, says it, and begins to answer there.
+    /// Takes a service's address, says it, and begins to answer there. A service that runs models
+    /// has a place for whoever answers about texts.
     pub(crate) async fn service(
         settings: &ServiceSettings,
         report: Arc<dyn ServiceReport>,
+        analyst: Option<AnalystCell>,
     ) -> Result<Self, Failure> {
-        let server = ServiceServer::bind(settings.host, settings.port).await?;
+        let mut server = ServiceServer::bind(settings.host, settings.port).await?;
+        if let Some(analyst) = analyst {
+            server = server.with_analyst(analyst);
+        }
         println!("Health: http://{}/health", server.address());
         Ok(Self::start(|stop| server.serve(report, stop)))
     }
@@ -88,9 +93,16 @@ pub(crate) struct Front {
 }
 
 impl Front {
-    /// Takes the dashboard's address, says it, and begins to answer there.
-    pub(crate) async fn open(config: &Config) -> Result<Self, Failure> {
-        let server = Server::bind(&config.web).await?;
+    /// Takes the dashboard's address, says it, and begins to answer there. A process that runs
+    /// models has a place for whoever answers about texts.
+    pub(crate) async fn open(
+        config: &Config,
+        analyst: Option<AnalystCell>,
+    ) -> Result<Self, Failure> {
+        let mut server = Server::bind(&config.web).await?;
+        if let Some(analyst) = analyst {
+            server = server.with_analyst(analyst);
+        }
         let address = server.address();
         println!("Dashboard: http://{address}/");
         let watch = LogWatch::new(&config.log);

@@ -14,10 +14,11 @@ use wingbeat_ops::{logging, shutdown};
 use wingbeat_source::{
     Connection, Description, Item, Place, Source, SourceError, SourceSpec, network::Verify,
 };
-use wingbeat_web::{Hub, SourceState, SourceStatus, Sources, Streams};
+use wingbeat_web::{AnalystCell, Hub, SourceState, SourceStatus, Sources, Streams};
 
-use super::{open_source, open_to_write, serving::Front, source_options};
+use super::{analyst::HttpAnalyst, open_source, open_to_write, serving::Front, source_options};
 use crate::{
+    analysis::Analysis,
     cli::{Global, Up},
     config::{self, Config, Flag},
     failure::Failure,
@@ -43,12 +44,13 @@ pub(crate) async fn run(global: &Global, args: &Up) -> Result<(), Failure> {
         "" => None,
         named => Some(SourceSpec::parse(named)?),
     };
-    let front = Front::open(&config).await?;
+    let analyst = AnalystCell::default();
+    let front = Front::open(&config, Some(Arc::clone(&analyst))).await?;
     let Some(log) = open_to_write(&front.watch, &config.pack(), &stop).await? else {
         front.serving.finish().await;
         return Ok(());
     };
-    let result = run_on(&config, args, (&log, named), front, stop).await;
+    let result = run_on(&config, args, (&log, named), (front, analyst), stop).await;
     let closed = log.close().await;
     result?;
     Ok(closed?)
@@ -153,7 +155,7 @@ async fn run_on(
     config: &Config,
     args: &Up,
     (log, named): (&Arc<dyn Log>, Option<SourceSpec>),
-    mut front: Front,
+    (mut front, analyst): (Front, AnalystCell),
     stop: CancellationToken,
 ) -> Result<(), Failure> {
     let pack = config.pack();
@@ -184,6 +186,9 @@ async fn run_on(
         flows = open_flows(&pool, &pack, log) => flows?,
         () = stop.cancelled() => return Ok(()),
     };
+    let analysis = Arc::new(Analysis::new(&pack.stages)?);
+    // Nobody else sets it.
+    analyst.get_or_init(|| Arc::new(HttpAnalyst::new(analysis, pool)));
     let mut books = vec![ingest.books()];
     books.extend(flows.iter().map(Flow::books));
     let consumers: Vec<Arc<dyn Consumer>> = flows.iter().map(Flow::consumer).collect();

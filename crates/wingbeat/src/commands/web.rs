@@ -26,7 +26,7 @@ pub(crate) async fn run(global: &Global, args: &Web) -> Result<(), Failure> {
     let stop =
         shutdown::on_signal().map_err(|error| Failure::io("can't listen for signals", &error))?;
     let pack = process::pack(&config)?;
-    let mut front = Front::open(&config).await?;
+    let mut front = Front::open(&config, None).await?;
     front.serving.stop_after(args.duration, stop.clone());
     let log = tokio::select! {
         opened = open(&front.watch, &pack) => opened?,

@@ -102,7 +102,8 @@ impl Intake {
     /// Answers from now on, and reads the source as soon as there is a log.
     pub(crate) async fn run(self, stop: CancellationToken) -> Result<(), Failure> {
         let report = Arc::new(Report::new(&self.config));
-        let serving = Serving::service(&self.config.service, Arc::clone(&report) as _).await?;
+        let serving =
+            Serving::service(&self.config.service, Arc::clone(&report) as _, None).await?;
         let Some(log) = open_to_write(&report.log, &self.pack, &stop).await? else {
             serving.finish().await;
             return Ok(());

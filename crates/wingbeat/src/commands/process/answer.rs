@@ -26,7 +26,10 @@ use crate::{
 pub(crate) const SUBJECT: &str = "sentiment.analyze";
 /// At most so many requests wait, and so many times [`analysis::REQUEST_BYTES_MAX`]: 32 MiB.
 const WAITING_MAX: usize = 512;
-/// At most so many are computed together: some milliseconds for texts like posts.
+/// And at most so many texts, those of explanations included: some thirty explanations.
+const TEXTS_WAITING_MAX: usize = 2048;
+/// At most so many texts are computed together: some milliseconds for texts like posts. An
+/// explanation is computed alone.
 const BATCH_MAX: usize = 64;
 /// How long answers that are under way may take when it stops.
 const CLOSE_WAIT: Duration = Duration::from_secs(5);
@@ -38,13 +41,22 @@ pub(super) struct AnswerDesk {
 }
 
 impl AnswerDesk {
+    /// One that nobody can ask.
+    pub(super) fn closed() -> Self {
+        Self { stop: CancellationToken::new(), task: None }
+    }
+
     /// Starts it where the configuration wants it. It never ends the flow: where it can't do its
     /// work it says so.
-    pub(super) fn open(config: &Config, pool: &Pool) -> Result<Self, Failure> {
+    pub(super) fn open(
+        config: &Config,
+        analysis: &Arc<Analysis>,
+        pool: &Pool,
+    ) -> Result<Self, Failure> {
         let stop = CancellationToken::new();
         let url = match (&config.log.url, config.processor.answer) {
             (_, Answering::Off) | (LogUrl::Embedded(_), Answering::Auto) => {
-                return Ok(Self { stop, task: None });
+                return Ok(Self::closed());
             }
             (LogUrl::Embedded(_), Answering::On) => {
                 return Err(Failure::Config(format!(
@@ -54,12 +66,12 @@ impl AnswerDesk {
             }
             (LogUrl::Nats(url), Answering::Auto | Answering::On) => url.clone(),
         };
-        let analysis = Arc::new(Analysis::new(&config.stages)?);
         let desk = Desk {
-            analysis,
+            analysis: Arc::clone(analysis),
             pool: pool.clone(),
             jobs_max: config.threads(),
             waiting: VecDeque::new(),
+            texts_waiting: 0,
             jobs: FuturesUnordered::new(),
         };
         let subject = Subject::new(SUBJECT).map_err(FlowError::from)?;
@@ -113,6 +125,8 @@ struct Desk {
     /// So many batches are computed at once.
     jobs_max: usize,
     waiting: VecDeque<Query>,
+    /// What the waiting requests cost.
+    texts_waiting: usize,
     jobs: FuturesUnordered<JoinHandle<()>>,
 }
 
@@ -145,16 +159,28 @@ impl Desk {
         if let Err(refusal) = analysis::check_size(query.payload()) {
             return send(query, Err(refusal)).await;
         }
-        if self.waiting.len() >= WAITING_MAX {
-            let message = format!("busy: {WAITING_MAX} requests are waiting");
+        let cost = analysis::cost(query.payload());
+        if self.waiting.len() >= WAITING_MAX || self.texts_waiting + cost > TEXTS_WAITING_MAX {
+            let message = format!("busy: {} requests are waiting", self.waiting.len());
             return send(query, Err(Refusal { code: 503, message })).await;
         }
+        self.texts_waiting += cost;
         self.waiting.push_back(query);
     }
 
     fn start_job(&mut self) {
-        let count = self.waiting.len().min(BATCH_MAX);
-        let queries: Vec<Query> = self.waiting.drain(..count).collect();
+        let mut queries: Vec<Query> = Vec::new();
+        let mut texts = 0;
+        while let Some(query) = self.waiting.pop_front() {
+            let cost = analysis::cost(query.payload());
+            if texts > 0 && texts + cost > BATCH_MAX {
+                self.waiting.push_front(query);
+                break;
+            }
+            texts += cost;
+            queries.push(query);
+        }
+        self.texts_waiting -= texts;
         let requests = queries.iter().map(|query| query.payload().clone()).collect();
         let analysis = Arc::clone(&self.analysis);
         let answers = self.pool.run(move || analysis.answer(requests));

@@ -10,15 +10,17 @@ use wingbeat_flow::{Flow, FollowedBooks, Pack, Pipeline, Pool, SubjectTemplate};
 use wingbeat_log::{Consumer, Log, patiently};
 use wingbeat_ops::{logging, shutdown};
 use wingbeat_record::SubjectFilter;
-use wingbeat_web::ServiceReport as _;
+use wingbeat_web::{AnalystCell, ServiceReport as _};
 
 use super::{
+    analyst::HttpAnalyst,
     open_to_write,
     serving::{Serving, look_ticks},
 };
 use crate::{
+    analysis::Analysis,
     cli::{Global, Process, Profile},
-    config::{self, Config, Flag},
+    config::{self, Answering, Config, Flag},
     failure::Failure,
     summary,
 };
@@ -45,12 +47,15 @@ pub(crate) async fn run(global: &Global, args: &Process) -> Result<(), Failure> 
         shutdown::on_signal().map_err(|error| Failure::io("can't listen for signals", &error))?;
     let pack = pack(&config)?;
     let report = Arc::new(Report::new(&config));
-    let serving = Serving::service(&config.service, Arc::clone(&report) as _).await?;
+    let answers = config.processor.answer != Answering::Off;
+    let analyst = answers.then(AnalystCell::default);
+    let place = analyst.clone();
+    let serving = Serving::service(&config.service, Arc::clone(&report) as _, place).await?;
     let Some(log) = open_to_write(&report.log, &pack, &stop).await? else {
         serving.finish().await;
         return Ok(());
     };
-    let result = run_on(&config, &pack, args, &log, (&report, serving), stop).await;
+    let result = run_on(&config, &pack, args, &log, (&report, serving, analyst), stop).await;
     let closed = log.close().await;
     result?;
     Ok(closed?)
@@ -143,7 +148,7 @@ async fn run_on(
     pack: &Pack,
     args: &Process,
     log: &Arc<dyn Log>,
-    (report, mut serving): (&Arc<Report>, Serving),
+    (report, mut serving, analyst): (&Arc<Report>, Serving, Option<AnalystCell>),
     stop: CancellationToken,
 ) -> Result<(), Failure> {
     let name = &config.processor.books;
@@ -153,7 +158,13 @@ async fn run_on(
         .map_err(|error| Failure::io("can't start threads for the stages", &error))?;
     let ledger = pack.stream_of("ledger", spec.ledger.filter())?;
     let pipeline = Pipeline::new(&spec.stages, &pack.stages)?.metered(report.meter());
-    let answers = AnswerDesk::open(config, &pool)?;
+    let mut answers = AnswerDesk::closed();
+    if let Some(analyst) = analyst {
+        let analysis = Arc::new(Analysis::new(&config.stages)?);
+        answers = AnswerDesk::open(config, &analysis, &pool)?;
+        // Nobody else sets it.
+        analyst.get_or_init(|| Arc::new(HttpAnalyst::new(analysis, pool.clone())));
+    }
     // It may have to wait for a processor that still uses the consumer.
     let flow = tokio::select! {
         flow = Flow::open(name, spec, &ledger, Arc::clone(log), pipeline, pool) => flow?,
