@@ -9,6 +9,7 @@ mod cli;
 mod commands;
 mod config;
 mod failure;
+mod fetch;
 mod summary;
 mod table;
 

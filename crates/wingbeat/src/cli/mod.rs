@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use wingbeat_ops::{config::Span, logging};
+use wingbeat_stage::ModelChoice;
 
 mod services;
 
@@ -433,7 +434,8 @@ Examples:
   wingbeat eval --task sentiment --data validation.tsv.gz
   wingbeat eval --task topics --data topics.jsonl --format json
   wingbeat eval --task sentiment --data validation.tsv.gz --tier encoder
-  wingbeat eval --task topics --data topics.jsonl --set stages.models.encoder=FOLDER --tier encoder")]
+  wingbeat eval --task topics --data topics.jsonl --set stages.models.encoder=FOLDER --tier encoder
+  wingbeat eval --task sentiment --data validation.tsv.gz --model ORGANISATION/NAME")]
 pub(crate) struct Eval {
     /// What to measure
     #[arg(long, value_enum)]
@@ -444,6 +446,9 @@ pub(crate) struct Eval {
     /// Which models: those of the settings, where it is not said
     #[arg(long, value_enum)]
     pub(crate) tier: Option<Tier>,
+    /// A model by name: ORGANISATION/NAME from the hub, or a folder
+    #[arg(long, value_name = "NAME", conflicts_with = "tier")]
+    pub(crate) model: Option<ModelChoice>,
     /// How the figures are printed
     #[arg(long, value_enum, default_value_t)]
     pub(crate) format: Format,
@@ -456,6 +461,16 @@ pub(crate) enum Tier {
     Linear,
     /// The encoder, together with the linear models.
     Encoder,
+}
+
+impl Tier {
+    /// As the settings have it.
+    pub(crate) fn choice(self) -> ModelChoice {
+        match self {
+            Self::Linear => ModelChoice::Linear,
+            Self::Encoder => ModelChoice::Encoder,
+        }
+    }
 }
 
 /// What a model is measured on.

@@ -4,34 +4,24 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use wingbeat_model::{
-    Judge, Sentiment, TOPIC_LABELS, Topics,
-    encoder::Reading,
-    index_of_max,
+    Judge, Reading, Sentiment, TOPIC_LABELS, index_of_max,
     linear::{Features, Featuriser},
     measure::{Calibration, Confusion, Labels},
 };
 use wingbeat_source::{Content, OpenOptions, SourceSpec};
-use wingbeat_stage::Tier;
 
 use crate::{
     cli::{self, Eval, Format, Global, Task},
     config,
     failure::Failure,
-    table,
+    fetch, table,
 };
 
 /// A topic is given where its score is at least this.
 const TOPIC_CUT: f32 = 0.5;
 
 pub(crate) async fn run(global: &Global, args: &Eval) -> Result<(), Failure> {
-    let settings = config::load(global, None, Vec::new())?.config.stages.models;
-    let tier = match (args.tier, args.task) {
-        (Some(cli::Tier::Linear), _) => Tier::Linear,
-        (Some(cli::Tier::Encoder), _) => Tier::Encoder,
-        (None, Task::Sentiment) => settings.sentiment,
-        (None, Task::Topics) => settings.topics,
-    };
-    let judge = settings.judge(tier)?;
+    let judge = judge(global, args).await?;
     let rows = Rows::read(&args.data).await?;
     let report = match args.task {
         Task::Sentiment => sentiment(&judge, &rows)?,
@@ -41,6 +31,29 @@ pub(crate) async fn run(global: &Global, args: &Eval) -> Result<(), Failure> {
         Format::Json => super::print_json(&report),
         Format::Text => report.as_text().trim_end().lines().try_for_each(super::print_line),
     }
+}
+
+/// The model that is asked for, or else that of the settings.
+async fn judge(global: &Global, args: &Eval) -> Result<Judge, Failure> {
+    let mut settings = config::load(global, None, Vec::new())?.config.stages;
+    let models = &mut settings.models;
+    let (stage, choice) = match args.task {
+        Task::Sentiment => ("sentiment", &mut models.sentiment),
+        Task::Topics => ("topics", &mut models.topics),
+    };
+    if let Some(asked) = args.model.clone().or(args.tier.map(cli::Tier::choice)) {
+        *choice = asked;
+    }
+    let name = choice.to_string();
+    let judges = fetch::prepare(&settings, &[stage.to_owned()]).await?;
+    let judge = judges.into_iter().next().ok_or(Failure::No)?;
+    let labels = judge.topic_labels();
+    if let Some(missing) = TOPIC_LABELS.iter().find(|label| !labels.contains(label)) {
+        let labels = labels.join(", ");
+        let problem = format!("{name} has no topic `{missing}`, but {labels}: it can't be compared");
+        return Err(Failure::Failed(problem));
+    }
+    Ok(judge)
 }
 
 /// The labelled texts of a file.
@@ -193,8 +206,7 @@ struct Read {
 fn read(judge: &Judge, rows: &Rows) -> Result<Vec<Read>, Failure> {
     let mut featuriser = Featuriser::default();
     let texts = rows.rows.iter().map(|(_, _, text)| text.as_str());
-    let readings = judge.encoder().map(|encoder| encoder.read(texts));
-    let mut readings = readings.unwrap_or_default().into_iter();
+    let mut readings = judge.read(texts).into_iter();
     let read = |(line, _, text): &(u64, Vec<String>, String)| {
         let reading = readings.next().transpose();
         let reading = reading.map_err(|error| rows.failure(*line, &error.to_string()))?;
@@ -236,7 +248,8 @@ fn topics(judge: &Judge, rows: &Rows) -> Result<Report, Failure> {
         for label in labels {
             truth[rows.index(*line, label, &TOPIC_LABELS)?] = true;
         }
-        let Topics { scores } = judge.topics(&read.features, read.reading.as_ref());
+        let found = judge.topics(&read.features, read.reading.as_ref());
+        let scores = TOPIC_LABELS.map(|label| found.score(label).unwrap_or_default());
         let top = index_of_max(&scores);
         counts.add(&truth, &std::array::from_fn(|k| scores[k] >= TOPIC_CUT || k == top));
     }

@@ -29,7 +29,7 @@ use wingbeat_source::{
     network::{NetworkOptions, Timings, Verify},
 };
 
-use serving::LogWatch;
+pub(crate) use serving::LogWatch;
 
 use crate::{
     cli::{Global, Profile, SourceArgs},

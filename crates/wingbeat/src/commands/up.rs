@@ -21,6 +21,7 @@ use crate::{
     cli::{Global, Up},
     config::{self, Config, Flag},
     failure::Failure,
+    fetch,
     summary::{self, Live},
 };
 
@@ -157,6 +158,10 @@ async fn run_on(
     stop: CancellationToken,
 ) -> Result<(), Failure> {
     let pack = config.pack();
+    let stages = pack.flows.values().map(|flow| &flow.stages).chain([&pack.ingest.stages]);
+    let stages: Vec<String> = stages.flatten().cloned().collect();
+    let prepared = fetch::prepare_service(&pack.stages, &stages, &front.watch, &stop).await?;
+    let Some(models) = prepared else { return Ok(()) };
     let asked_for = named.as_ref().map_or(BUILT_IN_SOURCE.to_owned(), SourceSpec::to_string);
     front.watch.readiness.wait_for("source", &asked_for, None);
     let (source, cursor) = tokio::select! {
@@ -184,6 +189,8 @@ async fn run_on(
         flows = open_flows(&pool, &pack, log) => flows?,
         () = stop.cancelled() => return Ok(()),
     };
+    // The stages hold them by now.
+    drop(models);
     let mut books = vec![ingest.books()];
     books.extend(flows.iter().map(Flow::books));
     let consumers: Vec<Arc<dyn Consumer>> = flows.iter().map(Flow::consumer).collect();

@@ -67,6 +67,14 @@ impl AnswerDesk {
         Ok(Self { stop, task: Some(task) })
     }
 
+    /// The stages that it runs texts through, where it answers at all.
+    pub(super) fn stages(config: &Config) -> Vec<String> {
+        match (&config.log.url, config.processor.answer) {
+            (_, Answering::Off) | (LogUrl::Embedded(_), _) => Vec::new(),
+            (LogUrl::Nats(_), _) => analysis::STAGES.map(str::to_owned).to_vec(),
+        }
+    }
+
     /// Answers what has come, and ends.
     pub(super) async fn close(self) {
         self.stop.cancel();

@@ -10,6 +10,7 @@ use wingbeat_flow::{Flow, FollowedBooks, Pack, Pipeline, Pool, SubjectTemplate};
 use wingbeat_log::{Consumer, Log, patiently};
 use wingbeat_ops::{logging, shutdown};
 use wingbeat_record::SubjectFilter;
+use wingbeat_stage::ModelSettings;
 use wingbeat_web::ServiceReport as _;
 
 use super::{
@@ -20,7 +21,7 @@ use crate::{
     cli::{Global, Process, Profile},
     config::{self, Config, Flag},
     failure::Failure,
-    summary,
+    fetch, summary,
 };
 
 pub(crate) mod answer;
@@ -63,7 +64,24 @@ pub(crate) fn load(global: &Global, profile: Profile, flags: Vec<Flag>) -> Resul
         Profile::Sentiment => &["process", "process-sentiment"],
         Profile::Topics => &["process", "process-topics"],
     };
+    let flags = match profile {
+        Profile::Topics => [topics_model(|name| std::env::var(name).ok()), flags].concat(),
+        Profile::Enriched | Profile::Sentiment => flags,
+    };
     Ok(config::load_service(global, presets, flags)?.config)
+}
+
+/// In the topics service `MODEL_NAME` was a model of topics; elsewhere it is one of sentiment.
+fn topics_model(variable: impl Fn(&str) -> Option<String>) -> Vec<Flag> {
+    let set = |name: &str| variable(name).filter(|value| !value.is_empty());
+    let Some(model) = set("MODEL_NAME") else { return Vec::new() };
+    let usual = ModelSettings::default().sentiment.to_string();
+    let topics = set("TOPIC_MODEL_NAME").unwrap_or(model);
+    let sentiment = set("SENTIMENT_MODEL_NAME").unwrap_or(usual);
+    vec![
+        ("stages.models.topics", topics.into(), "environment MODEL_NAME"),
+        ("stages.models.sentiment", sentiment.into(), "environment MODEL_NAME"),
+    ]
 }
 
 /// Says what of the replaced services' settings does not do what one might think.
@@ -81,11 +99,6 @@ fn warn(config: &Config) {
     if config.stages.sentiment.threshold <= 1.0 / 3.0 {
         let threshold = config.stages.sentiment.threshold;
         tracing::warn!(threshold, "no post can be below this confidence: none is left out by it");
-    }
-    for name in ["MODEL_NAME", "SENTIMENT_MODEL_NAME", "TOPIC_MODEL_NAME"] {
-        if let Ok(model) = std::env::var(name) {
-            tracing::warn!(name, model, "the built-in model is used: others can't be loaded yet");
-        }
     }
 }
 
@@ -152,8 +165,15 @@ async fn run_on(
     let pool = Pool::start(config.threads())
         .map_err(|error| Failure::io("can't start threads for the stages", &error))?;
     let ledger = pack.stream_of("ledger", spec.ledger.filter())?;
+    let stages = [spec.stages.clone(), AnswerDesk::stages(config)].concat();
+    let prepared = fetch::prepare_service(&pack.stages, &stages, &report.log, &stop).await?;
+    let Some(models) = prepared else {
+        serving.finish().await;
+        return Ok(());
+    };
     let pipeline = Pipeline::new(&spec.stages, &pack.stages)?.metered(report.meter());
     let answers = AnswerDesk::open(config, &pool)?;
+    drop(models);
     // It may have to wait for a processor that still uses the consumer.
     let flow = tokio::select! {
         flow = Flow::open(name, spec, &ledger, Arc::clone(log), pipeline, pool) => flow?,
