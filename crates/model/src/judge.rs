@@ -93,10 +93,22 @@ impl Judge {
         }
     }
 
+    /// What runs the model of whoever reads texts first, for people.
+    pub fn runtime(&self) -> Option<&'static str> {
+        match &self.reader {
+            Reader::None => None,
+            Reader::Encoder(encoder) => Some(encoder.runtime()),
+            Reader::Classifier(classifier) => Some(classifier.runtime()),
+            Reader::Embedder(embedder) => Some(embedder.runtime()),
+        }
+    }
+
     /// The topics that it tells apart.
     pub fn topic_labels(&self) -> &'static [&'static str] {
         match &self.reader {
-            Reader::Classifier(classifier) if !classifier.topics().is_empty() => classifier.topics(),
+            Reader::Classifier(classifier) if !classifier.topics().is_empty() => {
+                classifier.topics()
+            }
             _ => &TOPIC_LABELS,
         }
     }

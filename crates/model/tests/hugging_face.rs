@@ -2,14 +2,13 @@
 
 #![expect(clippy::unwrap_used, reason = "tests")]
 
-mod hugging_face {
-    include!("hugging_face/mod.rs");
-}
+#[path = "hugging_face/mod.rs"]
+mod tiny;
 
-use hugging_face::Files;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tiny::Files;
 use wingbeat_model::{
     ModelError, Sentiment, Topics,
     encoder::EncoderOptions,
@@ -20,7 +19,7 @@ const LABELS: [&str; 3] = ["negative", "neutral", "positive"];
 
 fn folder(files: &Files) -> (TempDir, ModelFolder) {
     let folder = TempDir::new().unwrap();
-    hugging_face::write(files, folder.path());
+    tiny::write(files, folder.path());
     let path = folder.path().to_owned();
     (folder, ModelFolder { repo: "acme/tiny".to_owned(), path })
 }
@@ -53,20 +52,20 @@ fn a_classifier_says_sentiment_by_the_names_of_its_labels() {
     let texts = ["good", "bad bad", "the day", "GOOD!"];
     let expected = ["positive", "negative", "neutral", "positive"];
     for labels in [LABELS, ["NEG", "Neu", "pos"], ["1 star", "3 stars", "5 stars"]] {
-        let classifier = classifier(&hugging_face::sentiment(labels), Task::Sentiment).unwrap();
+        let classifier = classifier(&tiny::sentiment(labels), Task::Sentiment).unwrap();
         let found = sentiments(&classifier, &texts);
         assert_eq!(found.iter().map(|it| it.top().0).collect::<Vec<_>>(), expected);
         // One word of three tokens: the mean of 24 is 8, and the others are 0.
         let share = 8.0f32.exp() / (8.0f32.exp() + 2.0);
         assert!((found[0].positive - share).abs() < 1e-5, "{:?}", found[0]);
     }
-    let turned = classifier(&hugging_face::sentiment(["positive", "neutral", "negative"]), Task::Sentiment);
+    let turned = classifier(&tiny::sentiment(["positive", "neutral", "negative"]), Task::Sentiment);
     assert_eq!(sentiments(&turned.unwrap(), &["good"])[0].top().0, "negative");
 }
 
 #[test]
 fn a_classifier_says_topics_of_its_own_each_by_itself() {
-    let classifier = classifier(&hugging_face::topics(), Task::Topics).unwrap();
+    let classifier = classifier(&tiny::topics(), Task::Topics).unwrap();
     assert_eq!(classifier.topics(), ["matches & goals", "songs", "weather", "other"]);
     let found = topics(&classifier, "goal song");
     // Two words of four tokens: 60 / 4 - 4.
@@ -79,7 +78,7 @@ fn a_classifier_says_topics_of_its_own_each_by_itself() {
     assert_eq!(found.score("weather"), Some(found.scores[2]));
     assert_eq!(found.score("sports"), None);
     // A model of topics does not say sentiment, and its labels are told.
-    let problem = problem_of(&hugging_face::topics(), Task::Sentiment);
+    let problem = problem_of(&tiny::topics(), Task::Sentiment);
     assert!(problem.contains("matches & goals, songs"), "{problem}");
 }
 
@@ -90,7 +89,7 @@ fn problem_of(files: &Files, task: Task) -> String {
 #[test]
 fn an_embedding_is_the_mean_of_the_tokens_or_the_first() {
     let read = |pooling: &str, texts: &[&str]| {
-        let embedder = Embedder::load(&folder(&hugging_face::embedding(pooling)).1, options()).unwrap();
+        let embedder = Embedder::load(&folder(&tiny::embedding(pooling)).1, options()).unwrap();
         assert_eq!(embedder.size(), 8);
         let read = embedder.read(texts.iter().copied()).into_iter();
         read.collect::<Result<Vec<_>, _>>().unwrap()
@@ -107,7 +106,7 @@ fn an_embedding_is_the_mean_of_the_tokens_or_the_first() {
 
 #[test]
 fn i6_texts_of_any_kind_and_length_are_classified() {
-    let classifier = classifier(&hugging_face::sentiment(LABELS), Task::Sentiment).unwrap();
+    let classifier = classifier(&tiny::sentiment(LABELS), Task::Sentiment).unwrap();
     let long = "good ".repeat(100_000);
     let emoji = "👍🏽👩‍👩‍👧‍👦".repeat(10_000);
     let texts = ["", " ", &long, &emoji, "👍", "\u{0}\u{7}\u{1b}[31m", "[SEP] [PAD]", "\u{202e}x"];
@@ -124,7 +123,7 @@ proptest! {
 
     #[test]
     fn i6_any_text_is_classified(texts in prop::collection::vec(any::<String>(), 0..20)) {
-        let classifier = classifier(&hugging_face::sentiment(LABELS), Task::Sentiment).unwrap();
+        let classifier = classifier(&tiny::sentiment(LABELS), Task::Sentiment).unwrap();
         let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
         for sentiment in sentiments(&classifier, &texts) {
             let sum: f32 = sentiment.probabilities().iter().sum();
@@ -153,7 +152,7 @@ fn without(mut files: Files, name: &str) -> Files {
 #[test]
 fn i6_a_model_by_name_that_is_wrong_is_refused_with_what_to_do() {
     let model = "onnx/model_int8.onnx";
-    let good = || hugging_face::sentiment(LABELS);
+    let good = || tiny::sentiment(LABELS);
     let of = |files: &Files| problem_of(files, Task::Sentiment);
     let onnx = good()[model].clone();
     let import = [0x42, 4, 0x0a, 0, 0x10, 17];
@@ -161,10 +160,19 @@ fn i6_a_model_by_name_that_is_wrong_is_refused_with_what_to_do() {
     let mut newer = onnx.clone();
     newer[at + 5] = 99;
     for (files, parts) in [
-        (hugging_face::sentiment(["LABEL_0", "LABEL_1", "LABEL_2"]), ["config.json", "LABEL_0, LABEL_1, LABEL_2"]),
-        (hugging_face::sentiment(["joy", "anger", "fear"]), ["joy, anger, fear", "id2label"]),
-        (with_config(&good(), "id2label", json!({"0": "negative", "1": "positive"})), [model, "[2, 3], not [2, 2]"]),
-        (with_config(&good(), "architectures", json!(["BertForMaskedLM"])), ["config.json", "BertForMaskedLM"]),
+        (
+            tiny::sentiment(["LABEL_0", "LABEL_1", "LABEL_2"]),
+            ["config.json", "LABEL_0, LABEL_1, LABEL_2"],
+        ),
+        (tiny::sentiment(["joy", "anger", "fear"]), ["joy, anger, fear", "id2label"]),
+        (
+            with_config(&good(), "id2label", json!({"0": "negative", "1": "positive"})),
+            [model, "[2, 3], not [2, 2]"],
+        ),
+        (
+            with_config(&good(), "architectures", json!(["BertForMaskedLM"])),
+            ["config.json", "BertForMaskedLM"],
+        ),
         (with_config(&good(), "problem_type", json!("regression")), ["config.json", "regression"]),
         (with(good(), model, &onnx[..onnx.len() / 2]), [model, "cut short"]),
         (with(good(), model, newer), [model, "operator set 99"]),
@@ -173,8 +181,11 @@ fn i6_a_model_by_name_that_is_wrong_is_refused_with_what_to_do() {
         (without(good(), model), ["none of `onnx/model_int8.onnx`", "`config.json`"]),
         (with(good(), "tokenizer.json", "{}"), ["tokenizer.json", "not a sound tokenizer"]),
         (with(good(), "config.json", "{"), ["config.json", "damaged"]),
-        (with(good(), "tokenizer_config.json", "[]"), ["tokenizer_config.json", "damaged"]),
-        (with(good(), model, hugging_face::embedding("x")["onnx/model.onnx"].clone()), ["no output `logits`", "last_hidden_state"]),
+        (with(good(), "tokenizer_config.json", "7"), ["tokenizer_config.json", "damaged"]),
+        (
+            with(good(), model, tiny::embedding("x")["onnx/model.onnx"].clone()),
+            ["no output `logits`", "last_hidden_state"],
+        ),
     ] {
         let problem = of(&files);
         assert!(parts.iter().all(|part| problem.contains(part)), "{parts:?}: {problem}");
@@ -190,18 +201,22 @@ fn i6_a_model_by_name_that_is_wrong_is_refused_with_what_to_do() {
 
 #[test]
 fn i6_an_encoder_by_name_that_is_wrong_is_refused_with_what_to_do() {
-    let problem = |files: &Files| Embedder::load(&folder(files).1, options()).unwrap_err().to_string();
-    let max = problem(&hugging_face::embedding("pooling_mode_max_tokens"));
+    let problem =
+        |files: &Files| Embedder::load(&folder(files).1, options()).unwrap_err().to_string();
+    let max = problem(&tiny::embedding("pooling_mode_max_tokens"));
     assert!(max.contains("1_Pooling/config.json") && max.contains("another pooling"), "{max}");
-    let classifier = problem(&hugging_face::sentiment(LABELS));
-    assert!(classifier.contains("`sentence_embedding`") && classifier.contains("no encoder"), "{classifier}");
+    let classifier = problem(&tiny::sentiment(LABELS));
+    assert!(
+        classifier.contains("`sentence_embedding`") && classifier.contains("no encoder"),
+        "{classifier}"
+    );
 }
 
 /// Where a model has only numbers for labels, what is known of it by its name counts, or by that of
 /// the model that it was made from.
 #[test]
 fn a_model_that_is_known_needs_no_names() {
-    let files = hugging_face::sentiment(["LABEL_0", "LABEL_1", "LABEL_2"]);
+    let files = tiny::sentiment(["LABEL_0", "LABEL_1", "LABEL_2"]);
     let (_kept, mut known) = folder(&files);
     known.repo = "onnx-community/twitter-roberta-base-sentiment-ONNX".to_owned();
     let classifier = Classifier::load(&known, Task::Sentiment, options()).unwrap();
@@ -209,6 +224,7 @@ fn a_model_that_is_known_needs_no_names() {
     assert_eq!(found[0].top().0, "positive");
     assert_eq!(found[1], found[2]);
     assert_ne!(found[1], found[3]);
-    let made_from = with_config(&files, "_name_or_path", json!("cardiffnlp/twitter-roberta-base-sentiment"));
+    let made_from =
+        with_config(&files, "_name_or_path", json!("cardiffnlp/twitter-roberta-base-sentiment"));
     assert!(Classifier::load(&folder(&made_from).1, Task::Sentiment, options()).is_ok());
 }

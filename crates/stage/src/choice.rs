@@ -83,7 +83,9 @@ impl FromStr for EmbeddingChoice {
     fn from_str(text: &str) -> Result<Self, String> {
         match text {
             "encoder" => Ok(Self::ENCODER),
-            "linear" => Err("the linear models give no embeddings: write encoder, or a name".to_owned()),
+            "linear" => {
+                Err("the linear models give no embeddings: write encoder, or a name".to_owned())
+            }
             short if !short.contains(['/', '.']) && !short.is_empty() => {
                 named(&format!("{SHORT_NAMES_OF}/{short}"), "encoder").map(Self)
             }
@@ -142,7 +144,10 @@ mod tests {
             ("/var/models/a", false),
         ] {
             let choice: ModelChoice = text.parse().unwrap();
-            assert_eq!((choice.to_string().as_str(), matches!(choice, ModelChoice::Hub(_))), (text, is_hub));
+            assert_eq!(
+                (choice.to_string().as_str(), matches!(choice, ModelChoice::Hub(_))),
+                (text, is_hub)
+            );
         }
         for text in ["", "linaer", "gpt2", "a/b/c", "a b/c"] {
             assert!(text.parse::<ModelChoice>().is_err(), "{text}");

@@ -23,7 +23,7 @@ pub use contract::{Findings, Item, Stage, Verdict};
 pub use embed::EmbedSettings;
 pub use filter::{Action, FilterSettings};
 pub use language::LanguageSettings;
-pub use models::{ModelSettings, Wanted};
+pub use models::{ModelSettings, RuntimeSetting, Wanted};
 pub use post::PostSettings;
 pub use sentiment::SentimentSettings;
 pub use stamp::StampSettings;

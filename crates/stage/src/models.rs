@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use wingbeat_hub::{Cache, HubSettings, ModelName};
 use wingbeat_model::{
     Judge, ModelError, Reader, Reading,
-    encoder::{Encoder, EncoderOptions, EncoderSource},
+    encoder::{Encoder, EncoderOptions, EncoderSource, RuntimeChoice},
     hugging_face::{Classifier, Embedder, ModelFolder, Task},
     linear::Features,
 };
@@ -56,6 +56,9 @@ pub struct ModelSettings {
     /// The folder of the encoder: `encoder.onnx`, `tokenizer.json` and `encoder.json`. Without it,
     /// the one that is part of the program.
     pub encoder: Option<PathBuf>,
+    /// What runs the models: `rten`, in Rust alone; `ort`, ONNX Runtime, whose library has to be
+    /// installed (`ORT_DYLIB_PATH`); `auto`: `ort` for models by name where it is there, else `rten`.
+    pub runtime: RuntimeSetting,
     /// Threads of each model; 0: as many as `compute.threads`.
     pub threads: usize,
     /// The tokens that a model reads at a time, padding included. More is slower.
@@ -65,9 +68,32 @@ pub struct ModelSettings {
     pub tokens_max: usize,
 }
 
+/// What runs the models.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RuntimeSetting {
+    /// As the model is, and what is there.
+    #[default]
+    Auto,
+    /// The crate `rten`.
+    Rten,
+    /// ONNX Runtime.
+    Ort,
+}
+
+impl From<RuntimeSetting> for RuntimeChoice {
+    fn from(setting: RuntimeSetting) -> Self {
+        match setting {
+            RuntimeSetting::Auto => Self::Auto,
+            RuntimeSetting::Rten => Self::Rten,
+            RuntimeSetting::Ort => Self::Ort,
+        }
+    }
+}
+
 impl Default for ModelSettings {
     fn default() -> Self {
-        let EncoderOptions { threads, batch_tokens, tokens_max } = EncoderOptions::default();
+        let EncoderOptions { threads, batch_tokens, tokens_max, .. } = EncoderOptions::default();
         Self {
             sentiment: DEFAULT,
             topics: DEFAULT,
@@ -75,6 +101,7 @@ impl Default for ModelSettings {
             sentiment_cache: None,
             topics_cache: None,
             encoder: None,
+            runtime: RuntimeSetting::default(),
             threads,
             batch_tokens,
             tokens_max,
@@ -219,7 +246,8 @@ impl ModelSettings {
     fn options(&self) -> Result<EncoderOptions, StageError> {
         let Self { threads, batch_tokens, tokens_max, .. } = *self;
         if (1..=BATCH_TOKENS_MAX).contains(&batch_tokens) {
-            return Ok(EncoderOptions { threads, batch_tokens, tokens_max });
+            let runtime = self.runtime.into();
+            return Ok(EncoderOptions { threads, batch_tokens, tokens_max, runtime });
         }
         let problem = format!("`batch_tokens` is {batch_tokens}, not 1 to {BATCH_TOKENS_MAX}");
         Err(StageError::Settings { name: "models", problem })
@@ -248,7 +276,9 @@ impl ModelSettings {
         stages: &'a [String],
     ) -> impl Iterator<Item = (&'a str, &'a ModelChoice, Option<&'a PathBuf>)> {
         stages.iter().filter_map(|stage| match stage.as_str() {
-            Sentiment::NAME => Some((Sentiment::NAME, &self.sentiment, self.sentiment_cache.as_ref())),
+            Sentiment::NAME => {
+                Some((Sentiment::NAME, &self.sentiment, self.sentiment_cache.as_ref()))
+            }
             Topics::NAME => Some((Topics::NAME, &self.topics, self.topics_cache.as_ref())),
             Embed::NAME => Some((Embed::NAME, self.embedding.model(), None)),
             _ => None,

@@ -1,6 +1,6 @@
 //! Models by name: downloaded and loaded before they are needed.
 
-use std::io::IsTerminal as _;
+use std::{collections::BTreeSet, io::IsTerminal as _};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio_util::sync::CancellationToken;
@@ -12,10 +12,7 @@ use crate::{commands::LogWatch, failure::Failure, table};
 
 /// Downloads what these stages need from the hub, and loads it. As long as what this gives is held,
 /// the stages need not load it again.
-pub(crate) async fn prepare(
-    settings: &Settings,
-    stages: &[String],
-) -> Result<Vec<Judge>, Failure> {
+pub(crate) async fn prepare(settings: &Settings, stages: &[String]) -> Result<Vec<Judge>, Failure> {
     for wanted in settings.models.wanted(stages) {
         fetch(&wanted).await?;
     }
@@ -43,7 +40,9 @@ pub(crate) async fn prepare_service(
         prepared = prepare(settings, stages) => prepared?,
         () = stop.cancelled() => return Ok(None),
     };
-    tracing::info!(models = names, "the models are loaded");
+    let runtimes = BTreeSet::from_iter(prepared.iter().filter_map(Judge::runtime));
+    let runtime = Vec::from_iter(runtimes).join(", ");
+    tracing::info!(models = names, runtime, "the models are loaded");
     watch.readiness.wait_for("log", &watch.log.url.to_string(), None);
     Ok(Some(prepared))
 }

@@ -11,6 +11,8 @@ pub(crate) struct Engine {
     batch_tokens: usize,
     /// How many numbers each output has for a text.
     widths: Vec<usize>,
+    /// What runs it.
+    runtime: &'static str,
 }
 
 impl Engine {
@@ -25,13 +27,20 @@ impl Engine {
         tokeniser: Tokeniser,
         options: EncoderOptions,
     ) -> Result<Self, ModelError> {
+        let name_of_runtime = runtime.name();
         let widths = try_out(&mut *runtime, &tokeniser)?;
         let threads = match options.threads {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
             threads => threads,
         };
         let workers = Workers::start(name, runtime, threads)?;
-        Ok(Self { tokeniser, workers, batch_tokens: options.batch_tokens, widths })
+        Ok(Self {
+            tokeniser,
+            workers,
+            batch_tokens: options.batch_tokens,
+            widths,
+            runtime: name_of_runtime,
+        })
     }
 
     /// Runs the model over texts. The answers come in their order; what is wrong with one text does
@@ -53,6 +62,11 @@ impl Engine {
     /// How many numbers each output has for a text.
     pub(crate) fn widths(&self) -> &[usize] {
         &self.widths
+    }
+
+    /// What runs it, for people.
+    pub(crate) fn runtime(&self) -> &'static str {
+        self.runtime
     }
 
     /// How many threads compute.

@@ -4,6 +4,7 @@ use std::{
     fs::File,
     io::Read as _,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use crate::ModelError;
@@ -25,8 +26,8 @@ pub(crate) const OTHER_BYTES_MAX: u64 = 64 << 20;
 pub enum ModelFile {
     /// Part of the program: it is not copied.
     Embedded(&'static [u8]),
-    /// Read from somewhere.
-    Read(Vec<u8>),
+    /// Read from somewhere. A clone of it is no copy.
+    Read(Arc<Vec<u8>>),
 }
 
 impl ModelFile {
@@ -101,7 +102,7 @@ impl Files {
         };
         let Named { name, content } = file(MODEL, MODEL_BYTES_MAX)?;
         Ok(Self {
-            model: Named { name, content: ModelFile::Read(content) },
+            model: Named { name, content: ModelFile::Read(Arc::new(content)) },
             tokenizer: file(TOKENIZER, OTHER_BYTES_MAX)?,
             card: file(CARD, OTHER_BYTES_MAX)?,
         })

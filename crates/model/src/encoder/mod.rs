@@ -15,6 +15,7 @@ mod clean;
 mod engine;
 mod files;
 mod onnx;
+mod onnx_runtime;
 mod rten;
 mod runtime;
 mod tokenise;
@@ -22,12 +23,13 @@ mod workers;
 
 pub use batch::{Batch, plan};
 pub use card::Card;
-pub use clean::{Cleaner, Rule};
 pub(crate) use card::{EMBEDDING_SIZE_MAX, TOKENS_MAX};
+pub use clean::{Cleaner, Rule};
 pub(crate) use engine::Engine;
-pub(crate) use files::{MODEL_BYTES_MAX, OTHER_BYTES_MAX, read};
 pub use files::{EncoderSource, ModelFile, is_embedded};
+pub(crate) use files::{MODEL_BYTES_MAX, OTHER_BYTES_MAX, read};
 pub(crate) use onnx::Outline;
+pub use onnx_runtime::{OnnxRuntime, is_installed};
 pub use rten::Rten;
 pub use runtime::{ModelSpec, OutputSpec, Pooling, Rows, Runtime};
 pub use tokenise::Tokeniser;
@@ -48,6 +50,51 @@ pub struct EncoderOptions {
     pub batch_tokens: usize,
     /// The tokens of a text at most; 0, or more than the model can: what the model can.
     pub tokens_max: usize,
+    /// What runs the model.
+    pub runtime: RuntimeChoice,
+}
+
+/// What runs a model.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub enum RuntimeChoice {
+    /// ONNX Runtime for models by name, where its library is there and takes the model: it is the
+    /// faster one. `rten` for the encoder, and otherwise.
+    #[default]
+    Auto,
+    /// The crate `rten`, in Rust alone.
+    Rten,
+    /// ONNX Runtime; it is an error where its library is not there.
+    Ort,
+}
+
+impl RuntimeChoice {
+    /// Loads a model with it.
+    fn load(
+        self,
+        name: &str,
+        file: ModelFile,
+        spec: &ModelSpec,
+    ) -> Result<Box<dyn Runtime>, ModelError> {
+        Ok(match self {
+            Self::Auto | Self::Rten => Box::new(Rten::load(name, file, spec)?),
+            Self::Ort => Box::new(OnnxRuntime::load(name, file, spec)?),
+        })
+    }
+
+    /// As [`RuntimeChoice::load`], a model by name.
+    pub(crate) fn load_by_name(
+        self,
+        name: &str,
+        file: ModelFile,
+        spec: &ModelSpec,
+    ) -> Result<Box<dyn Runtime>, ModelError> {
+        if self == Self::Auto
+            && let Ok(loaded) = Self::Ort.load(name, file.clone(), spec)
+        {
+            return Ok(loaded);
+        }
+        self.load(name, file, spec)
+    }
 }
 
 impl EncoderOptions {
@@ -63,7 +110,7 @@ impl EncoderOptions {
 impl Default for EncoderOptions {
     fn default() -> Self {
         // Larger batches are slower: their activations leave the cache of a core.
-        Self { threads: 0, batch_tokens: 256, tokens_max: 0 }
+        Self { threads: 0, batch_tokens: 256, tokens_max: 0, runtime: RuntimeChoice::default() }
     }
 }
 
@@ -102,7 +149,7 @@ impl Encoder {
         let cleaner = Cleaner::new(&card.name, &described.normalisation)?;
         let tokeniser = Tokeniser::parse(&tokenizer.name, &tokenizer.content, cleaner, tokens_max)?;
         let spec = ModelSpec { outputs: described.outputs().to_vec(), padding: PADDING };
-        let runtime = Box::new(Rten::load(&model.name, model.content, &spec)?);
+        let runtime = options.runtime.load(&model.name, model.content, &spec)?;
         let engine = Engine::start(&model.name, runtime, tokeniser, options)?;
         Ok(Self { card: described, engine })
     }
@@ -126,6 +173,11 @@ impl Encoder {
     /// The topics of a text, out of what the encoder read and what the linear model says of it.
     pub fn topics(&self, reading: &Reading, linear: &Topics) -> Topics {
         self.card.topics(reading.topics, linear)
+    }
+
+    /// What runs it, for people.
+    pub fn runtime(&self) -> &'static str {
+        self.engine.runtime()
     }
 
     /// How many threads compute.

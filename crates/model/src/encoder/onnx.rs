@@ -51,8 +51,9 @@ impl Outline {
     /// operators are older or newer than the runtimes know.
     pub(crate) fn read(name: &str, file: &[u8]) -> Result<Self, ModelError> {
         let failed = |problem: &str| ModelError::new(name, problem);
-        let unsound =
-            || failed("not a whole ONNX file: it is damaged or cut short; fetch or export it again");
+        let unsound = || {
+            failed("not a whole ONNX file: it is damaged or cut short; fetch or export it again")
+        };
         let mut outline = None;
         let mut opset = None;
         for field in Fields(file) {
@@ -124,8 +125,9 @@ impl Outline {
         }
         if let Some(unknown) = self.inputs.iter().find(|has| !INPUTS.contains(&has.as_str())) {
             let known = INPUTS.join("`, `");
-            let problem =
-                format!("it asks for the input `{unknown}`; known are `{known}`: export it without");
+            let problem = format!(
+                "it asks for the input `{unknown}`; known are `{known}`: export it without"
+            );
             return Err(ModelError::new(name, problem));
         }
         match spec.outputs.iter().find(|output| !self.has_output(&output.name)) {
@@ -264,9 +266,15 @@ mod tests {
     #[test]
     fn inputs_and_outputs_are_found_by_name_without_the_weights() {
         // Inputs `a` and `w`, an output `b`, and the weights `w`.
-        let graph = [0x5a, 3, 0x0a, 1, b'a', 0x5a, 3, 0x0a, 1, b'w', 0x62, 3, 0x0a, 1, b'b', 0x2a, 3, 0x42, 1, b'w'];
+        let graph = [
+            0x5a, 3, 0x0a, 1, b'a', 0x5a, 3, 0x0a, 1, b'w', 0x62, 3, 0x0a, 1, b'b', 0x2a, 3, 0x42,
+            1, b'w',
+        ];
         let outline = Outline::of_graph(&graph).unwrap();
-        assert_eq!(outline, Outline { inputs: vec!["a".to_owned()], outputs: vec!["b".to_owned()] });
+        assert_eq!(
+            outline,
+            Outline { inputs: vec!["a".to_owned()], outputs: vec!["b".to_owned()] }
+        );
         let spec = ModelSpec { outputs: Vec::new(), padding: 0 };
         let problem = outline.check("x.onnx", &spec).unwrap_err().problem;
         assert!(problem.contains("no input `input_ids`, but `a`"), "{problem}");

@@ -44,10 +44,10 @@ impl Rten {
         options.prepack_weights(true);
         let model = match file {
             ModelFile::Embedded(bytes) => options.load_static_slice(bytes),
-            ModelFile::Read(bytes) => options.load(bytes),
+            ModelFile::Read(bytes) => options.load(Arc::unwrap_or_clone(bytes)),
         };
-        let model =
-            model.map_err(|error| failed(format!("it can't be loaded: {error}; export it again")))?;
+        let model = model
+            .map_err(|error| failed(format!("it can't be loaded: {error}; export it again")))?;
         let find = |wanted: &str| {
             model.find_node(wanted).ok_or_else(|| failed(format!("its graph has no `{wanted}`")))
         };

@@ -88,7 +88,8 @@ impl Rows {
                 let texts = batch.len().to_string();
                 let tokens = pooling.map(|_| batch.longest().to_string());
                 let width = wanted.map_or("any".to_owned(), |width| width.to_string());
-                let wanted: Vec<String> = [Some(texts), tokens, Some(width)].into_iter().flatten().collect();
+                let wanted: Vec<String> =
+                    [Some(texts), tokens, Some(width)].into_iter().flatten().collect();
                 Err(format!("output `{name}` has the shape {shape:?}, not [{}]", wanted.join(", ")))
             }
         }

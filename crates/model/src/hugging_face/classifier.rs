@@ -66,7 +66,8 @@ impl Classifier {
             ),
             Task::Topics => Meaning::Topics(keep(&labels)),
         };
-        let says = opened.config.is_multi_label().map_err(|problem| opened.wrong_config(problem))?;
+        let says =
+            opened.config.is_multi_label().map_err(|problem| opened.wrong_config(problem))?;
         let known = opened.preset.and_then(|preset| preset.is_multi_label);
         let engine = opened.start(OutputSpec::row(OUTPUT, labels.len()), options)?;
         Ok(Self { engine, meaning, is_multi_label: known.unwrap_or(says) })
@@ -80,6 +81,11 @@ impl Classifier {
     ) -> Vec<Result<Said, ModelError>> {
         let said = |rows: Vec<Vec<f32>>| self.said(rows.into_iter().next().unwrap_or_default());
         self.engine.run(texts).into_iter().map(|answer| answer.map(said)).collect()
+    }
+
+    /// What runs it, for people.
+    pub fn runtime(&self) -> &'static str {
+        self.engine.runtime()
     }
 
     /// The names of the topics; none where it does not say topics.

@@ -89,7 +89,9 @@ impl Config {
     /// Whether each label stands for itself (`multi_label_classification`), instead of one of them.
     pub(super) fn is_multi_label(&self) -> Result<bool, String> {
         match self.problem_type.as_str() {
-            Some("regression") => Err("the model gives a number (`regression`), no label".to_owned()),
+            Some("regression") => {
+                Err("the model gives a number (`regression`), no label".to_owned())
+            }
             problem_type => Ok(problem_type == Some("multi_label_classification")),
         }
     }
@@ -102,9 +104,12 @@ impl Config {
         let offset =
             if OFFSET_TYPES.contains(&model_type) { f64::from(self.padding()) + 1.0 } else { 0.0 };
         let places = size(&self.max_position_embeddings).map(|places| places - offset);
-        let further = others.into_iter().flat_map(|limits| [&limits.model_max_length, &limits.max_seq_length]);
+        let further = others
+            .into_iter()
+            .flat_map(|limits| [&limits.model_max_length, &limits.max_seq_length]);
         #[expect(clippy::cast_precision_loss, reason = "512")]
-        let most = places.into_iter().chain(further.filter_map(size)).fold(TOKENS_MAX as f64, f64::min);
+        let most =
+            places.into_iter().chain(further.filter_map(size)).fold(TOKENS_MAX as f64, f64::min);
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "to 512")]
         let most = most.max(0.0) as usize;
         most
@@ -157,12 +162,16 @@ mod tests {
 
     #[test]
     fn a_text_may_be_as_long_as_all_say() {
-        let roberta = json!({"model_type": "roberta", "max_position_embeddings": 514, "pad_token_id": 1});
+        let roberta =
+            json!({"model_type": "roberta", "max_position_embeddings": 514, "pad_token_id": 1});
         let bert = json!({"model_type": "bert", "max_position_embeddings": 512, "pad_token_id": 0});
-        let short = json!({"model_type": "roberta", "max_position_embeddings": 130, "pad_token_id": 1});
+        let short =
+            json!({"model_type": "roberta", "max_position_embeddings": 130, "pad_token_id": 1});
         let long = json!({"model_type": "modernbert", "max_position_embeddings": 8192});
         let unset = limits(json!({"model_max_length": 1e30}));
-        let of = |value: &Value, others: &[&Limits]| config(value.clone()).tokens_max(others.iter().copied());
+        let of = |value: &Value, others: &[&Limits]| {
+            config(value.clone()).tokens_max(others.iter().copied())
+        };
         assert_eq!(of(&roberta, &[&unset]), 512);
         assert_eq!(of(&bert, &[]), 512);
         assert_eq!(of(&short, &[&unset]), 128);
@@ -176,7 +185,8 @@ mod tests {
     #[test]
     fn labels_come_in_the_order_of_the_outputs() {
         let labels = |value: Value| config(value).labels();
-        let ten: BTreeMap<String, String> = (0..11).map(|n| (n.to_string(), format!("l{n}"))).collect();
+        let ten: BTreeMap<String, String> =
+            (0..11).map(|n| (n.to_string(), format!("l{n}"))).collect();
         assert_eq!(labels(json!({"id2label": ten})).unwrap()[10], "l10");
         for (value, problem) in [
             (json!({}), "no `id2label`"),
@@ -198,7 +208,9 @@ mod tests {
     fn the_kind_of_problem_is_as_the_model_says() {
         let kind = |value: Value| config(json!({"problem_type": value})).is_multi_label();
         assert!(kind(json!("multi_label_classification")).unwrap());
-        assert!(!kind(json!("single_label_classification")).unwrap() && !kind(json!(null)).unwrap());
+        assert!(
+            !kind(json!("single_label_classification")).unwrap() && !kind(json!(null)).unwrap()
+        );
         assert!(kind(json!("regression")).unwrap_err().contains("regression"));
     }
 }

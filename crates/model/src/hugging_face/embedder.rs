@@ -27,7 +27,8 @@ impl Embedder {
     /// it and says what to do.
     pub fn load(folder: &ModelFolder, options: EncoderOptions) -> Result<Self, ModelError> {
         let opened = folder.open()?;
-        let output = |name: &str, pooling| OutputSpec { name: name.to_owned(), width: None, pooling };
+        let output =
+            |name: &str, pooling| OutputSpec { name: name.to_owned(), width: None, pooling };
         let output = if opened.outline.has_output(OF_TEXTS) {
             output(OF_TEXTS, None)
         } else if let Some(name) = OF_TOKENS.iter().find(|name| opened.outline.has_output(name)) {
@@ -35,14 +36,16 @@ impl Embedder {
             output(name, Some(pooling.map_err(|problem| opened.wrong_pooling(problem))?))
         } else {
             let known = OF_TOKENS.join("`, `");
-            let problem = format!("it has none of the outputs `{OF_TEXTS}`, `{known}`: it is no encoder");
+            let problem =
+                format!("it has none of the outputs `{OF_TEXTS}`, `{known}`: it is no encoder");
             return Err(ModelError::new(opened.model_name(), problem));
         };
         let name = opened.model_name().to_owned();
         let engine = opened.start(output, options)?;
         let size = engine.widths().first().copied().unwrap_or_default();
         if !(1..=EMBEDDING_SIZE_MAX).contains(&size) {
-            let problem = format!("its embeddings have {size} numbers, not 1 to {EMBEDDING_SIZE_MAX}");
+            let problem =
+                format!("its embeddings have {size} numbers, not 1 to {EMBEDDING_SIZE_MAX}");
             return Err(ModelError::new(name, problem));
         }
         Ok(Self { engine, size })
@@ -59,6 +62,11 @@ impl Embedder {
             _ => Err(ModelError::new("encoder", "its embeddings are not all of one size")),
         };
         self.engine.run(texts).into_iter().map(|answer| answer.and_then(embedding)).collect()
+    }
+
+    /// What runs it, for people.
+    pub fn runtime(&self) -> &'static str {
+        self.engine.runtime()
     }
 
     /// How many numbers an embedding has.

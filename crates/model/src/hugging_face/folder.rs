@@ -1,6 +1,6 @@
 //! The files of a model, in a repository or in a folder.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, sync::Arc};
 
 use serde::de::DeserializeOwned;
 
@@ -12,7 +12,7 @@ use crate::{
     ModelError,
     encoder::{
         Cleaner, EncoderOptions, Engine, MODEL_BYTES_MAX, ModelFile, ModelSpec, OTHER_BYTES_MAX,
-        Outline, OutputSpec, Rten, Tokeniser, read,
+        Outline, OutputSpec, Tokeniser, read,
     },
 };
 
@@ -60,7 +60,8 @@ pub fn choose_files(repo: &str, names: &[&str]) -> Result<Vec<String>, String> {
 }
 
 fn no_model(repo: &str, names: &[&str]) -> String {
-    let mut told: Vec<&str> = names.iter().copied().filter(|name| name.ends_with(".onnx")).collect();
+    let mut told: Vec<&str> =
+        names.iter().copied().filter(|name| name.ends_with(".onnx")).collect();
     if told.is_empty() {
         told = names.to_vec();
     }
@@ -101,15 +102,14 @@ impl ModelFolder {
         };
         // `choose_files` gives the model first.
         let model = files.first().map(String::as_str).unwrap_or_default();
-        let content = ModelFile::Read(self.read(model, MODEL_BYTES_MAX)?);
+        let content = ModelFile::Read(Arc::new(self.read(model, MODEL_BYTES_MAX)?));
         let name = self.path_of(model);
         Ok(Opened {
             outline: Outline::read(&name, content.bytes())?,
             model: (name, content),
             tokenizer: (self.path_of(TOKENIZER), self.read(TOKENIZER, OTHER_BYTES_MAX)?),
             tokens_max: config.tokens_max(&limits),
-            preset: Preset::find(&self.repo)
-                .or_else(|| config.origin().and_then(Preset::find)),
+            preset: Preset::find(&self.repo).or_else(|| config.origin().and_then(Preset::find)),
             config_name: self.path_of(CONFIG),
             pooling_name: self.path_of(POOLING),
             config,
@@ -125,7 +125,9 @@ impl ModelFolder {
             let entries = match std::fs::read_dir(self.path.join(folder)) {
                 Ok(entries) => entries,
                 Err(error) if folder.is_empty() => {
-                    return Err(failed(format!("can't be read: {error}; name a folder that has a model")));
+                    return Err(failed(format!(
+                        "can't be read: {error}; name a folder that has a model"
+                    )));
                 }
                 Err(_) => continue,
             };
@@ -204,7 +206,7 @@ impl Opened {
         let tokeniser = Tokeniser::parse(&name, &tokenizer, cleaner, tokens_max)?;
         let (name, content) = self.model;
         let spec = ModelSpec { outputs: vec![output], padding: self.config.padding() };
-        let runtime = Box::new(Rten::load(&name, content, &spec)?);
+        let runtime = options.runtime.load_by_name(&name, content, &spec)?;
         Engine::start(&name, runtime, tokeniser, options)
     }
 }
@@ -231,7 +233,8 @@ mod tests {
     #[test]
     fn what_is_missing_is_said_with_what_to_do() {
         let problem = choose("a/b", &["model.safetensors"]).unwrap_err();
-        let expected = ["but `config.json`", "model.safetensors", "optimum-cli export onnx --model a/b"];
+        let expected =
+            ["but `config.json`", "model.safetensors", "optimum-cli export onnx --model a/b"];
         assert!(expected.iter().all(|part| problem.contains(part)), "{problem}");
         let problem = choose("a/b", &["onnx/decoder.onnx", "model.safetensors"]).unwrap_err();
         assert!(problem.contains("but `onnx/decoder.onnx`:"), "{problem}");

@@ -41,7 +41,9 @@ fn is_allowed(c: char) -> bool {
 /// Whether these labels say nothing: `LABEL_0` and so on, which Hugging Face's libraries write where
 /// nobody has given names.
 pub(super) fn are_nameless(labels: &[String]) -> bool {
-    labels.iter().all(|label| label.strip_prefix("LABEL_").is_some_and(|n| n.parse::<u32>().is_ok()))
+    labels
+        .iter()
+        .all(|label| label.strip_prefix("LABEL_").is_some_and(|n| n.parse::<u32>().is_ok()))
 }
 
 /// Which sentiment each label stands for, as its place in [`Sentiment::LABELS`].
@@ -103,7 +105,10 @@ mod tests {
     fn labels_that_say_something_else_are_listed() {
         for names in [&["LABEL_0", "LABEL_1"][..], &["joy", "anger"], &["neutral", "positive"]] {
             let problem = sentiments(&labels(names)).unwrap_err();
-            assert!(problem.contains(&names.join(", ")) && problem.contains("id2label"), "{problem}");
+            assert!(
+                problem.contains(&names.join(", ")) && problem.contains("id2label"),
+                "{problem}"
+            );
         }
         assert!(are_nameless(&labels(&["LABEL_0", "LABEL_1"])));
         assert!(!are_nameless(&labels(&["LABEL_0", "LABEL_X"])));
@@ -119,7 +124,8 @@ mod tests {
         assert!(problem(&["a", "a"]).contains("twice"));
         assert!(problem(&["a", " "]).contains("1 to 64"));
         assert!(problem(&["a", &"x".repeat(65)]).contains("1 to 64"));
-        for bad in ["a\nb", "a\"b", "<b>", "a\u{202e}b", "a\u{200b}b", "a\u{a0}b", "a\\b", "\u{7}"] {
+        for bad in ["a\nb", "a\"b", "<b>", "a\u{202e}b", "a\u{200b}b", "a\u{a0}b", "a\\b", "\u{7}"]
+        {
             assert!(problem(&["a", bad]).contains("has the character"), "{bad:?}");
         }
     }

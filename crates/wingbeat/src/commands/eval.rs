@@ -50,7 +50,8 @@ async fn judge(global: &Global, args: &Eval) -> Result<Judge, Failure> {
     let labels = judge.topic_labels();
     if let Some(missing) = TOPIC_LABELS.iter().find(|label| !labels.contains(label)) {
         let labels = labels.join(", ");
-        let problem = format!("{name} has no topic `{missing}`, but {labels}: it can't be compared");
+        let problem =
+            format!("{name} has no topic `{missing}`, but {labels}: it can't be compared");
         return Err(Failure::Failed(problem));
     }
     Ok(judge)
