@@ -5,7 +5,7 @@ use std::{
     borrow::Cow,
     env::consts::{DLL_PREFIX, DLL_SUFFIX},
     path::{Path, PathBuf},
-    sync::{Arc, OnceLock},
+    sync::OnceLock,
 };
 
 use ort::{
