@@ -215,6 +215,24 @@ async fn a_model_by_name_that_can_not_be_had_is_an_error_of_the_start() {
     assert!(checked.contains("model acme/mood: is downloaded at the next start"), "{checked}");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_library_that_is_not_there_is_an_error_only_where_it_is_asked_for() {
+    let (home, hub) = (Home::new(), StandIn::start(tiny_shelf()).await);
+    let ask = |runtime: &str| {
+        let runtime = format!("stages.models.runtime={runtime}");
+        let mood = "stages.models.sentiment=acme/mood";
+        let arguments = ["ask", "--format", "json", "--set", mood, "--set", &runtime, ENGLISH];
+        run(&home, &hub, &arguments, &[("ORT_DYLIB_PATH", "/nowhere/libonnxruntime.so")])
+    };
+    for runtime in ["auto", "rten"] {
+        assert_eq!(ask(runtime).ok().json()["sentiment"]["sentiment"], "positive");
+    }
+    let missing = ask("ort");
+    let parts = ["/nowhere/libonnxruntime.so", "set ORT_DYLIB_PATH", "`stages.models.runtime`"];
+    assert_eq!(missing.code, Some(1));
+    assert!(parts.iter().all(|part| missing.stderr.contains(part)), "{}", missing.stderr);
+}
+
 /// HTTP first: whoever asks is told that it waits for models. The variables are those of the older
 /// services.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -39,6 +39,9 @@ const VERSION: u64 = 2;
 /// A variable-length integer has at most so many bytes.
 const VARINT_BYTES_MAX: usize = 10;
 
+/// So many names are told in an error.
+const NAMES_TOLD_MAX: usize = 8;
+
 /// What a model takes and gives, by the names in its file.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Outline {
@@ -112,9 +115,9 @@ impl Outline {
     pub(super) fn check(&self, name: &str, spec: &ModelSpec) -> Result<(), ModelError> {
         let lacks = |kind: &str, wanted: &str, has: &[String]| {
             let problem = format!(
-                "it has no {kind} `{wanted}`, but `{}`: it is another kind of model, or was \
-                 exported otherwise",
-                has.join("`, `")
+                "it has no {kind} `{wanted}`, but {}: it is another kind of model, or was exported \
+                 otherwise",
+                told(has)
             );
             Err(ModelError::new(name, problem))
         };
@@ -124,10 +127,9 @@ impl Outline {
             }
         }
         if let Some(unknown) = self.inputs.iter().find(|has| !INPUTS.contains(&has.as_str())) {
-            let known = INPUTS.join("`, `");
-            let problem = format!(
-                "it asks for the input `{unknown}`; known are `{known}`: export it without"
-            );
+            let (unknown, known) = (told(std::slice::from_ref(unknown)), INPUTS.join("`, `"));
+            let problem =
+                format!("it asks for the input {unknown}; known are `{known}`: export it without");
             return Err(ModelError::new(name, problem));
         }
         match spec.outputs.iter().find(|output| !self.has_output(&output.name)) {
@@ -135,6 +137,16 @@ impl Outline {
             None => Ok(()),
         }
     }
+}
+
+/// Names out of a file, as an error tells them: not more than some, and nothing that a terminal
+/// would take for itself.
+fn told(names: &[String]) -> String {
+    let shown = names.iter().take(NAMES_TOLD_MAX);
+    let shown: Vec<String> =
+        shown.map(|name| format!("`{:.64}`", name.escape_debug().to_string())).collect();
+    let more = if names.len() > NAMES_TOLD_MAX { ", ..." } else { "" };
+    shown.join(", ") + more
 }
 
 /// The text in a field of a message; empty where there is none.

@@ -70,6 +70,7 @@ impl Config {
             return Err("it has no `id2label`: it is no classifier".to_owned());
         };
         if let Some(other) = self.other_architecture() {
+            let other = other.escape_debug();
             return Err(format!("the model is a {other}, and no classifier of texts"));
         }
         let label = |id: usize| match by_id.get(&id.to_string()) {

@@ -7,6 +7,9 @@ const LABELS_MAX: usize = 256;
 /// Labels become parts of subjects and of metrics.
 const LABEL_CHARS_MAX: usize = 64;
 
+/// So many labels are told in an error.
+const LABELS_TOLD_MAX: usize = 32;
+
 /// Refuses labels that can't be shown, or that can't be told apart.
 pub(super) fn check(labels: &[String]) -> Result<(), String> {
     if !(2..=LABELS_MAX).contains(&labels.len()) {
@@ -53,9 +56,10 @@ pub(super) fn sentiments(labels: &[String]) -> Result<Vec<usize>, String> {
     match found {
         Some(ref places) if has(NEGATIVE) && has(POSITIVE) => Ok(places.clone()),
         _ => Err(format!(
-            "its labels are {}: they can't be taken for {}; name a model of sentiment, or write what \
+            "its labels are {}{}: they can't be taken for {}; name a model of sentiment, or write what \
              its labels stand for into `id2label` in a copy of its config.json, and name that folder",
-            labels.join(", "),
+            labels.iter().take(LABELS_TOLD_MAX).map(String::as_str).collect::<Vec<_>>().join(", "),
+            if labels.len() > LABELS_TOLD_MAX { ", ..." } else { "" },
             Sentiment::LABELS.join(", ")
         )),
     }

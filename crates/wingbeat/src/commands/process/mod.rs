@@ -282,3 +282,25 @@ async fn log_statistics(report: Arc<Report>, every: Duration) {
         );
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_model_of_the_topics_service_is_one_of_topics() {
+        let read = |set: &[(&str, &str)]| {
+            let value = |name: &str| set.iter().find(|(known, _)| *known == name);
+            let flags = topics_model(|name| value(name).map(|(_, value)| (*value).to_owned()));
+            flags.into_iter().map(|(path, value, _)| (path, value)).collect::<Vec<_>>()
+        };
+        let topics = |value: &str| ("stages.models.topics", value.into());
+        let sentiment = |value: &str| ("stages.models.sentiment", value.into());
+        assert_eq!(read(&[("TOPIC_MODEL_NAME", "a/t")]), []);
+        let usual = ModelSettings::default().sentiment.to_string();
+        assert_eq!(read(&[("MODEL_NAME", "a/t")]), [topics("a/t"), sentiment(&usual)]);
+        let newer =
+            [("MODEL_NAME", "a/old"), ("TOPIC_MODEL_NAME", "a/t"), ("SENTIMENT_MODEL_NAME", "a/s")];
+        assert_eq!(read(&newer), [topics("a/t"), sentiment("a/s")]);
+    }
+}
