@@ -1,6 +1,6 @@
 //! Models by name, with small ones made for these tests (`hugging_face/make.py`).
 
-#![expect(clippy::unwrap_used, reason = "tests")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 #[path = "hugging_face/mod.rs"]
 mod tiny;

@@ -1,6 +1,6 @@
 //! Encoders: a text's embedding.
 
-use super::ModelFolder;
+use super::{ModelFolder, config::PoolingConfig};
 use crate::{
     ModelError,
     encoder::{EMBEDDING_SIZE_MAX, EncoderOptions, Engine, OutputSpec, Pooling},
@@ -32,7 +32,7 @@ impl Embedder {
         let output = if opened.outline.has_output(OF_TEXTS) {
             output(OF_TEXTS, None)
         } else if let Some(name) = OF_TOKENS.iter().find(|name| opened.outline.has_output(name)) {
-            let pooling = opened.pooling.as_ref().map_or(Ok(Pooling::Mean), |it| it.pooling());
+            let pooling = opened.pooling.as_ref().map_or(Ok(Pooling::Mean), PoolingConfig::pooling);
             output(name, Some(pooling.map_err(|problem| opened.wrong_pooling(problem))?))
         } else {
             let known = OF_TOKENS.join("`, `");
