@@ -1,10 +1,12 @@
-//! What texts are like: the word of the linear models, or of an encoder together with them.
+//! What texts are like: the word of the linear models, of an encoder together with them, or of a
+//! model by name.
 
 use std::sync::Arc;
 
 use crate::{
-    ModelError, Sentiment, Topics,
-    encoder::{Encoder, Reading},
+    ModelError, Sentiment, TOPIC_LABELS, Topics,
+    encoder::{self, Encoder},
+    hugging_face::{Classifier, Embedder, Said},
     linear::{Analyzer, Features},
 };
 
@@ -12,17 +14,53 @@ use crate::{
 #[derive(Debug, Clone)]
 pub struct Judge {
     analyzer: Arc<Analyzer>,
-    encoder: Option<Arc<Encoder>>,
+    reader: Reader,
+}
+
+/// Who reads texts before anything is said of them.
+#[derive(Debug, Clone)]
+pub enum Reader {
+    /// Nobody: the linear models have their say alone.
+    None,
+    /// The encoder.
+    Encoder(Arc<Encoder>),
+    /// A classifier by name. It says either sentiment or topics; of the other, and of language, the
+    /// linear models say what there is to say.
+    Classifier(Arc<Classifier>),
+    /// An encoder by name, which gives nothing but embeddings.
+    Embedder(Arc<Embedder>),
+}
+
+/// What a [`Reader`] has read out of a text.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Reading {
+    /// The encoder's.
+    Encoder(encoder::Reading),
+    /// What a classifier says.
+    Said(Said),
+    /// An embedding.
+    Embedding(Vec<f32>),
+}
+
+impl Reading {
+    /// The embedding, where there is one.
+    pub fn embedding(&self) -> Option<&[f32]> {
+        match self {
+            Self::Encoder(reading) => Some(&reading.embedding),
+            Self::Embedding(embedding) => Some(embedding),
+            Self::Said(_) => None,
+        }
+    }
 }
 
 impl Judge {
-    /// The embedded linear models, and an encoder where one is to have its say.
+    /// The embedded linear models, and who is to have its say with them or in their place.
     ///
     /// # Errors
     ///
     /// When the embedded models can't be used.
-    pub fn new(encoder: Option<Arc<Encoder>>) -> Result<Self, ModelError> {
-        Ok(Self { analyzer: Analyzer::embedded()?, encoder })
+    pub fn new(reader: Reader) -> Result<Self, ModelError> {
+        Ok(Self { analyzer: Analyzer::embedded()?, reader })
     }
 
     /// The linear models.
@@ -30,25 +68,75 @@ impl Judge {
         &self.analyzer
     }
 
-    /// The encoder, by which texts have to be read first.
-    pub fn encoder(&self) -> Option<&Encoder> {
-        self.encoder.as_deref()
+    /// Who reads texts first.
+    pub fn reader(&self) -> &Reader {
+        &self.reader
     }
 
-    /// The sentiment of a text that the encoder, where there is one, has read.
+    /// Reads texts, in their order, by whoever has to read them first; none are read where nobody
+    /// has to. Waits for the threads that compute.
+    pub fn read<'a>(
+        &self,
+        texts: impl IntoIterator<Item = &'a str>,
+    ) -> Vec<Result<Reading, ModelError>> {
+        fn all<T>(
+            read: Vec<Result<T, ModelError>>,
+            reading: impl Fn(T) -> Reading,
+        ) -> Vec<Result<Reading, ModelError>> {
+            read.into_iter().map(|read| read.map(&reading)).collect()
+        }
+        match &self.reader {
+            Reader::None => Vec::new(),
+            Reader::Encoder(encoder) => all(encoder.read(texts), Reading::Encoder),
+            Reader::Classifier(classifier) => all(classifier.read(texts), Reading::Said),
+            Reader::Embedder(embedder) => all(embedder.read(texts), Reading::Embedding),
+        }
+    }
+
+    /// What runs the model of whoever reads texts first, for people.
+    pub fn runtime(&self) -> Option<&'static str> {
+        match &self.reader {
+            Reader::None => None,
+            Reader::Encoder(encoder) => Some(encoder.runtime()),
+            Reader::Classifier(classifier) => Some(classifier.runtime()),
+            Reader::Embedder(embedder) => Some(embedder.runtime()),
+        }
+    }
+
+    /// The topics that it tells apart.
+    pub fn topic_labels(&self) -> &'static [&'static str] {
+        match &self.reader {
+            Reader::Classifier(classifier) if !classifier.topics().is_empty() => {
+                classifier.topics()
+            }
+            _ => &TOPIC_LABELS,
+        }
+    }
+
+    /// The sentiment of a text that was read, where somebody had to read it.
     pub fn sentiment(&self, features: &Features, reading: Option<&Reading>) -> Sentiment {
+        if let Some(Reading::Said(Said::Sentiment(said))) = reading {
+            return *said;
+        }
         let linear = self.analyzer.sentiment(features);
-        match (self.encoder(), reading) {
-            (Some(encoder), Some(reading)) => encoder.sentiment(reading, linear),
+        match (&self.reader, reading) {
+            (Reader::Encoder(encoder), Some(Reading::Encoder(reading))) => {
+                encoder.sentiment(reading, linear)
+            }
             _ => linear,
         }
     }
 
-    /// The topics of a text that the encoder, where there is one, has read.
+    /// The topics of a text that was read, where somebody had to read it.
     pub fn topics(&self, features: &Features, reading: Option<&Reading>) -> Topics {
+        if let Some(Reading::Said(Said::Topics(said))) = reading {
+            return said.clone();
+        }
         let linear = self.analyzer.topics(features);
-        match (self.encoder(), reading) {
-            (Some(encoder), Some(reading)) => encoder.topics(reading, linear),
+        match (&self.reader, reading) {
+            (Reader::Encoder(encoder), Some(Reading::Encoder(reading))) => {
+                encoder.topics(reading, &linear)
+            }
             _ => linear,
         }
     }

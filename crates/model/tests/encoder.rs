@@ -44,7 +44,7 @@ fn one_pass_gives_sentiment_topics_and_embedding() {
     let readings = read(&encoder, &["good day", "a bad, bad goal", "the song"]);
     let mood = |reading| encoder.sentiment(reading, LINEAR).top().0;
     assert_eq!(readings.iter().map(mood).collect::<Vec<_>>(), ["positive", "negative", "negative"]);
-    let topics = |reading| encoder.topics(reading, Topics { scores: [0.5; 19] });
+    let topics = |reading| encoder.topics(reading, &Topics::of_logits([0.0; 19]));
     assert_eq!(topics(&readings[1]).top().0, "sports");
     assert_eq!(topics(&readings[2]).top().0, "music");
     for reading in &readings {

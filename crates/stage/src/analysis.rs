@@ -5,7 +5,7 @@ use std::cell::RefCell;
 
 use serde::{Deserialize, Serialize};
 use wingbeat_model::{
-    encoder::Reading,
+    Reading,
     linear::{Analyzer, Features, Featuriser},
 };
 use wingbeat_record::Reason;

@@ -2,6 +2,7 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use wingbeat_hub::HubError;
 use wingbeat_model::{ModelError, linear::Analyzer};
 
 use crate::{
@@ -38,6 +39,9 @@ pub enum StageError {
     /// A model that it needs can't be used.
     #[error(transparent)]
     Model(#[from] ModelError),
+    /// The folder of downloaded models can't be read.
+    #[error(transparent)]
+    Hub(#[from] HubError),
 }
 
 /// The settings of all stages.

@@ -1,7 +1,7 @@
 //! What every stage is.
 
 use serde::Serialize;
-use wingbeat_model::{encoder::Reading, linear::Features};
+use wingbeat_model::{Reading, linear::Features};
 use wingbeat_record::{DeadCause, Document, JsonError, MessageId, Reason, Record, Subject};
 
 /// A step that looks at a batch of records. It runs on a thread of its own kind, never on the

@@ -2,12 +2,12 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use wingbeat_model::Judge;
+use wingbeat_model::{Judge, Reading};
 
 use crate::{
     Item, Stage, StageError,
     analysis::{Gate, Unread},
-    models::{self, ModelSettings, Tier},
+    models::{self, ModelSettings},
 };
 
 /// Settings of the stage `embed`.
@@ -38,7 +38,7 @@ impl Embed {
         settings: &EmbedSettings,
         models: &ModelSettings,
     ) -> Result<Self, StageError> {
-        Ok(Self { judge: models.judge(Tier::Encoder)?, settings: settings.clone() })
+        Ok(Self { judge: models.embedding_judge()?, settings: settings.clone() })
     }
 }
 
@@ -50,11 +50,12 @@ impl Stage for Embed {
     fn run(&self, items: &mut [&mut Item]) {
         let unread = self.settings.unread;
         let gate = Gate { stage: Self::NAME, unread, member: Self::MEMBER, token: None };
-        for item in models::read(&self.judge, &gate, items) {
-            let Some(reading) = &item.reading else { continue };
+        for mut open in models::read(&self.judge, &gate, items) {
+            let (_, reading) = open.seen();
+            let Some(embedding) = reading.and_then(Reading::embedding) else { continue };
             let rounded: Vec<f32> =
-                reading.embedding.iter().map(|number| (number * STEPS).round() / STEPS).collect();
-            item.set_json(Self::MEMBER, &rounded);
+                embedding.iter().map(|number| (number * STEPS).round() / STEPS).collect();
+            open.item.set_json(Self::MEMBER, &rounded);
         }
     }
 }

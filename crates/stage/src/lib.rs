@@ -5,6 +5,7 @@
 
 mod analysis;
 pub mod catalogue;
+mod choice;
 mod contract;
 mod embed;
 mod explain;
@@ -18,12 +19,13 @@ mod topics;
 
 pub use analysis::Unread;
 pub use catalogue::{Settings, StageError};
+pub use choice::{EmbeddingChoice, ModelChoice};
 pub use contract::{Findings, Item, Stage, Verdict};
 pub use embed::EmbedSettings;
 pub use explain::Explain;
 pub use filter::{Action, FilterSettings};
 pub use language::LanguageSettings;
-pub use models::{ModelSettings, Tier};
+pub use models::{ModelSettings, RuntimeSetting, Wanted};
 pub use post::PostSettings;
 pub use sentiment::SentimentSettings;
 pub use stamp::StampSettings;

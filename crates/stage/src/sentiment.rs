@@ -8,7 +8,7 @@ use wingbeat_record::Reason;
 use crate::{
     Item, Stage, StageError,
     analysis::{self, Gate, Unread},
-    models::{self, ModelSettings},
+    models::{self, ModelSettings, Open},
 };
 
 /// Settings of the stage `sentiment`.
@@ -66,14 +66,14 @@ impl Sentiment {
         models: &ModelSettings,
     ) -> Result<Self, StageError> {
         analysis::check_probability(Self::NAME, "threshold", settings.threshold)?;
-        let judge = models.judge(models.sentiment)?;
-        Ok(Self { judge, settings: settings.clone() })
+        Ok(Self { judge: models.sentiment_judge()?, settings: settings.clone() })
     }
 
-    fn score(&self, item: &mut Item) {
+    fn score(&self, mut open: Open<'_>) {
         let SentimentSettings { threshold, label_and_score, .. } = self.settings;
-        let (features, reading) = item.seen();
+        let (features, reading) = open.seen();
         let found = self.judge.sentiment(features, reading);
+        let item = open.item;
         let (sentiment, confidence) = found.top();
         item.findings.sentiment = Some((sentiment, confidence));
         if f64::from(confidence) < threshold {
@@ -101,8 +101,8 @@ impl Stage for Sentiment {
     fn run(&self, items: &mut [&mut Item]) {
         let (unread, token) = (self.settings.unread, Some((Self::NAME, "unscored")));
         let gate = Gate { stage: Self::NAME, unread, member: Self::NAME, token };
-        for item in models::read(&self.judge, &gate, items) {
-            self.score(item);
+        for open in models::read(&self.judge, &gate, items) {
+            self.score(open);
         }
     }
 }

@@ -2,12 +2,12 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use wingbeat_model::{Judge, TOPIC_LABELS};
+use wingbeat_model::Judge;
 
 use crate::{
     Item, Stage, StageError,
     analysis::{self, Gate, Unread},
-    models::{self, ModelSettings},
+    models::{self, ModelSettings, Open},
 };
 
 /// Settings of the stage `topics`.
@@ -57,17 +57,17 @@ impl Topics {
         models: &ModelSettings,
     ) -> Result<Self, StageError> {
         analysis::check_probability(Self::NAME, "threshold", settings.threshold)?;
-        let judge = models.judge(models.topics)?;
-        Ok(Self { judge, settings: settings.clone() })
+        Ok(Self { judge: models.topics_judge()?, settings: settings.clone() })
     }
 
-    fn score(&self, item: &mut Item) {
+    fn score(&self, mut open: Open<'_>) {
         let TopicsSettings { threshold, probabilities, .. } = self.settings;
-        let (features, reading) = item.seen();
+        let (features, reading) = open.seen();
         let found = self.judge.topics(features, reading);
+        let item = open.item;
         let (top_topic, top_confidence) = found.top();
-        let scored = || TOPIC_LABELS.into_iter().zip(found.scores);
-        let mut topics: Vec<&'static str> = scored()
+        let mut topics: Vec<&'static str> = found
+            .iter()
             .filter(|(_, score)| f64::from(*score) >= threshold)
             .map(|(label, _)| label)
             .collect();
@@ -75,7 +75,7 @@ impl Topics {
             topics.push(top_topic);
         }
         let probabilities = probabilities
-            .then(|| scored().map(|(label, score)| (label.to_owned(), score.into())).collect());
+            .then(|| found.iter().map(|(label, score)| (label.to_owned(), score.into())).collect());
         item.findings.topics = Some((topics.clone(), top_confidence));
         item.set_json(Self::NAME, &Member { topics, top_topic, top_confidence, probabilities });
         item.set_token(Self::TOKEN, top_topic);
@@ -90,8 +90,8 @@ impl Stage for Topics {
     fn run(&self, items: &mut [&mut Item]) {
         let (unread, token) = (self.settings.unread, Some((Self::TOKEN, "unknown")));
         let gate = Gate { stage: Self::NAME, unread, member: Self::NAME, token };
-        for item in models::read(&self.judge, &gate, items) {
-            self.score(item);
+        for open in models::read(&self.judge, &gate, items) {
+            self.score(open);
         }
     }
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 use wingbeat_record::{Record, Subject};
-use wingbeat_stage::{Explain, Item, Settings, Stage, Tier, catalogue};
+use wingbeat_stage::{Explain, Item, ModelChoice, Settings, Stage, catalogue};
 
 const ENGLISH: &str = "What a good day this was for the team, and what a goal";
 const GERMAN: &str = "Der Zug kam wieder zu spät und niemand sagte uns warum.";
@@ -18,8 +18,8 @@ fn folder() -> PathBuf {
 
 fn settings() -> Settings {
     let mut settings = Settings::default();
-    settings.models.sentiment = Tier::Encoder;
-    settings.models.topics = Tier::Encoder;
+    settings.models.sentiment = ModelChoice::Encoder;
+    settings.models.topics = ModelChoice::Encoder;
     settings.models.encoder = Some(folder());
     settings.models.threads = 1;
     settings
@@ -108,7 +108,7 @@ fn explanations_are_of_the_models_that_the_stages_use() {
 #[test]
 fn each_tier_is_its_own_setting() {
     let mut mixed = settings();
-    mixed.models.sentiment = Tier::Linear;
+    mixed.models.sentiment = ModelChoice::Linear;
     let stages = ["post", "sentiment", "topics"];
     let post = |settings: &Settings| output(&run(&stages, settings, &[ENGLISH])[0]);
     let (linear, encoder) = (post(&Settings::default()), post(&settings()));

@@ -14,7 +14,7 @@ use wingbeat_record::Time;
 /// What a process waits for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Waiting {
-    /// `log` or `source`.
+    /// `log`, `source` or `models`.
     pub what: &'static str,
     /// Its address, without secrets.
     pub address: String,

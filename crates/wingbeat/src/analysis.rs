@@ -17,7 +17,8 @@ use crate::failure::Failure;
 pub(crate) const REQUEST_BYTES_MAX: usize = 64 * 1024;
 /// A byte of a text takes at most so many as JSON: `\u0000`.
 const ESCAPE_BYTES_MAX: usize = 6;
-const STAGES: [&str; 4] = ["post", "language", "sentiment", "topics"];
+/// The stages that a text goes through.
+pub(crate) const STAGES: [&str; 4] = ["post", "language", "sentiment", "topics"];
 
 /// What of an answer is to be explained.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -75,6 +75,7 @@ impl From<StageError> for Failure {
                 Self::Config(error.to_string())
             }
             StageError::Model(_) => Self::Failed(error.to_string()),
+            StageError::Hub(error) => error.into(),
         }
     }
 }

@@ -10,6 +10,7 @@ mod commands;
 mod config;
 mod explanation;
 mod failure;
+mod fetch;
 mod summary;
 mod table;
 

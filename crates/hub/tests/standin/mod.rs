@@ -35,6 +35,8 @@ pub struct Shelf {
     pub token: Option<String>,
     /// Large files break off after so many bytes of each answer.
     pub break_after: Option<usize>,
+    /// Nobody is answered as long as this is set.
+    pub is_holding: bool,
     /// So many answers are 503 first.
     pub busy: usize,
     /// Bytes of large files are damaged on their way.
@@ -116,6 +118,9 @@ async fn info(
     Path((org, name, revision)): Path<(String, String, String)>,
     headers: HeaderMap,
 ) -> Result<Response, Response> {
+    while shared.shelf().is_holding {
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
     receive(&shared, "info", &headers)?;
     let shelf = shared.shelf();
     let files = shelf.models.get(&format!("{org}/{name}")).ok_or_else(not_found)?;

@@ -9,9 +9,9 @@ use crate::{ModelError, Sentiment, TOPIC_LABELS, Topics};
 /// The form of the file that is read here.
 const VERSION: u32 = 1;
 /// Texts can't be longer than this many tokens: attention costs the square of it.
-const TOKENS_MAX: usize = 512;
+pub(crate) const TOKENS_MAX: usize = 512;
 /// The largest embedding that is taken.
-const EMBEDDING_SIZE_MAX: usize = 4096;
+pub(crate) const EMBEDDING_SIZE_MAX: usize = 4096;
 /// No probability counts as less, so that its logarithm is a number.
 const PROBABILITY_MIN: f32 = 1e-7;
 
@@ -110,11 +110,10 @@ impl Card {
 
     /// The outputs that the model must have.
     pub(super) fn outputs(&self) -> [OutputSpec; 3] {
-        let output = |name: &str, width| OutputSpec { name: name.to_owned(), width };
         [
-            output("sentiment", Sentiment::LABELS.len()),
-            output("topics", TOPIC_LABELS.len()),
-            output("embedding", self.embedding.size),
+            OutputSpec::row("sentiment", Sentiment::LABELS.len()),
+            OutputSpec::row("topics", TOPIC_LABELS.len()),
+            OutputSpec::row("embedding", self.embedding.size),
         ]
     }
 
@@ -126,12 +125,13 @@ impl Card {
     }
 
     /// The topics, out of the model's logits and what the linear model says.
-    pub(super) fn topics(&self, logits: [f32; TOPIC_LABELS.len()], linear: Topics) -> Topics {
-        let logit = |score: f32| {
+    pub(super) fn topics(&self, logits: [f32; TOPIC_LABELS.len()], linear: &Topics) -> Topics {
+        let logit = |label| {
+            let score = linear.score(label).unwrap_or_default();
             let score = score.clamp(PROBABILITY_MIN, 1.0 - f32::EPSILON);
             (score / (1.0 - score)).ln()
         };
-        Topics::of_logits(self.topics.blend(logits, linear.scores.map(logit)))
+        Topics::of_logits(self.topics.blend(logits, TOPIC_LABELS.map(logit)))
     }
 }
 
@@ -201,7 +201,7 @@ mod tests {
         for (found, power) in found.iter().zip(powers) {
             assert!((found - power / sum).abs() < 1e-6, "{found} {}", power / sum);
         }
-        let topics = card.topics([-0.5; 19], Topics { scores: [1.0; 19] });
+        let topics = card.topics([-0.5; 19], &Topics::new(&TOPIC_LABELS, vec![1.0; 19]));
         assert!(topics.scores.iter().all(|score| (score - 0.5).abs() < 1e-6));
     }
 
@@ -213,7 +213,7 @@ mod tests {
         let sure = Sentiment { negative: 0.0, neutral: 0.0, positive: 1.0 };
         assert!(card.sentiment([0.0; 3], sure).probabilities().iter().all(|p| p.is_finite()));
         for score in [0.0, 1.0] {
-            let topics = card.topics([0.0; 19], Topics { scores: [score; 19] });
+            let topics = card.topics([0.0; 19], &Topics::new(&TOPIC_LABELS, vec![score; 19]));
             assert!(topics.scores.iter().all(|score| score.is_finite()));
         }
     }

@@ -4,9 +4,9 @@ use std::{
     fs::File,
     io::Read as _,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
-use super::ModelFile;
 use crate::ModelError;
 
 /// The model.
@@ -17,9 +17,28 @@ const TOKENIZER: &str = "tokenizer.json";
 const CARD: &str = "encoder.json";
 
 /// The largest model that is read: it has to fit into memory twice.
-const MODEL_BYTES_MAX: u64 = 2 << 30;
+pub(crate) const MODEL_BYTES_MAX: u64 = 2 << 30;
 /// The largest of the other files. Tokenizers for a hundred languages have 20 MB.
-const OTHER_BYTES_MAX: u64 = 64 << 20;
+pub(crate) const OTHER_BYTES_MAX: u64 = 64 << 20;
+
+/// The file of a model.
+#[derive(Debug, Clone)]
+pub enum ModelFile {
+    /// Part of the program: it is not copied.
+    Embedded(&'static [u8]),
+    /// Read from somewhere. A clone of it is no copy.
+    Read(Arc<Vec<u8>>),
+}
+
+impl ModelFile {
+    /// What is in it.
+    pub fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Embedded(bytes) => bytes,
+            Self::Read(bytes) => bytes,
+        }
+    }
+}
 
 /// Where an encoder comes from.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -77,11 +96,13 @@ impl Files {
     fn read(folder: &Path) -> Result<Self, ModelError> {
         let file = |name: &str, bytes_max| {
             let path = folder.join(name);
-            Ok(Named { name: path.display().to_string(), content: read(&path, bytes_max)? })
+            let advice = format!("an encoder is a folder with {MODEL}, {TOKENIZER} and {CARD}");
+            let content = read(&path, bytes_max, &advice)?;
+            Ok(Named { name: path.display().to_string(), content })
         };
         let Named { name, content } = file(MODEL, MODEL_BYTES_MAX)?;
         Ok(Self {
-            model: Named { name, content: ModelFile::Read(content) },
+            model: Named { name, content: ModelFile::Read(Arc::new(content)) },
             tokenizer: file(TOKENIZER, OTHER_BYTES_MAX)?,
             card: file(CARD, OTHER_BYTES_MAX)?,
         })
@@ -93,13 +114,10 @@ pub const fn is_embedded() -> bool {
     cfg!(encoder_embedded)
 }
 
-fn read(path: &Path, bytes_max: u64) -> Result<Vec<u8>, ModelError> {
+/// Reads a file. `advice` is what to do where it can't be read.
+pub(crate) fn read(path: &Path, bytes_max: u64, advice: &str) -> Result<Vec<u8>, ModelError> {
     let failed = |problem: String| ModelError::new(path.display().to_string(), problem);
-    let unread = |error: std::io::Error| {
-        failed(format!(
-            "can't be read: {error}; an encoder is a folder with {MODEL}, {TOKENIZER} and {CARD}"
-        ))
-    };
+    let unread = |error: std::io::Error| failed(format!("can't be read: {error}; {advice}"));
     let mut content = Vec::new();
     let file = File::open(path).map_err(unread)?;
     file.take(bytes_max + 1).read_to_end(&mut content).map_err(unread)?;

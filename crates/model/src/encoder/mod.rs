@@ -12,8 +12,10 @@
 mod batch;
 mod card;
 mod clean;
+mod engine;
 mod files;
 mod onnx;
+mod onnx_runtime;
 mod rten;
 mod runtime;
 mod tokenise;
@@ -21,15 +23,23 @@ mod workers;
 
 pub use batch::{Batch, plan};
 pub use card::Card;
+pub(crate) use card::{EMBEDDING_SIZE_MAX, TOKENS_MAX};
 pub use clean::{Cleaner, Rule};
-pub use files::{EncoderSource, is_embedded};
-pub use rten::{ModelFile, Rten};
-pub use runtime::{OutputSpec, Rows, Runtime};
+pub(crate) use engine::Engine;
+pub use files::{EncoderSource, ModelFile, is_embedded};
+pub(crate) use files::{MODEL_BYTES_MAX, OTHER_BYTES_MAX, read};
+pub(crate) use onnx::Outline;
+pub use onnx_runtime::{OnnxRuntime, is_installed};
+pub use rten::Rten;
+pub use runtime::{ModelSpec, OutputSpec, Pooling, Rows, Runtime};
 pub use tokenise::Tokeniser;
 pub use workers::{Answer, Pending, Workers};
 
 use self::files::Files;
 use crate::{ModelError, Sentiment, TOPIC_LABELS, Topics};
+
+/// What fills up the shorter texts of a batch: the encoder does not look at it.
+const PADDING: u32 = 0;
 
 /// How an encoder works.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -40,12 +50,67 @@ pub struct EncoderOptions {
     pub batch_tokens: usize,
     /// The tokens of a text at most; 0, or more than the model can: what the model can.
     pub tokens_max: usize,
+    /// What runs the model.
+    pub runtime: RuntimeChoice,
+}
+
+/// What runs a model.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub enum RuntimeChoice {
+    /// ONNX Runtime for models by name, where its library is there and takes the model: it is the
+    /// faster one. `rten` for the encoder, and otherwise.
+    #[default]
+    Auto,
+    /// The crate `rten`, in Rust alone.
+    Rten,
+    /// ONNX Runtime; it is an error where its library is not there.
+    Ort,
+}
+
+impl RuntimeChoice {
+    /// Loads a model with it.
+    fn load(
+        self,
+        name: &str,
+        file: ModelFile,
+        spec: &ModelSpec,
+    ) -> Result<Box<dyn Runtime>, ModelError> {
+        Ok(match self {
+            Self::Auto | Self::Rten => Box::new(Rten::load(name, file, spec)?),
+            Self::Ort => Box::new(OnnxRuntime::load(name, file, spec)?),
+        })
+    }
+
+    /// As [`RuntimeChoice::load`], a model by name.
+    pub(crate) fn load_by_name(
+        self,
+        name: &str,
+        file: ModelFile,
+        spec: &ModelSpec,
+    ) -> Result<Box<dyn Runtime>, ModelError> {
+        if self == Self::Auto
+            && let Ok(loaded) = Self::Ort.load(name, file.clone(), spec)
+        {
+            return Ok(loaded);
+        }
+        self.load(name, file, spec)
+    }
+}
+
+impl EncoderOptions {
+    /// The tokens of a text, with a model that can take so many.
+    pub(crate) fn tokens_max(&self, model_max: usize) -> usize {
+        match self.tokens_max {
+            0 => model_max,
+            tokens_max => tokens_max.min(model_max),
+        }
+    }
 }
 
 impl Default for EncoderOptions {
     fn default() -> Self {
         // Larger batches are slower: their activations leave the cache of a core.
-        Self { threads: 0, batch_tokens: 256, tokens_max: 0 }
+        Self { threads: 0, batch_tokens: 256, tokens_max: 0, runtime: RuntimeChoice::default() }
     }
 }
 
@@ -63,9 +128,7 @@ pub struct Reading {
 #[derive(Debug)]
 pub struct Encoder {
     card: Card,
-    tokeniser: Tokeniser,
-    workers: Workers,
-    batch_tokens: usize,
+    engine: Engine,
 }
 
 impl Encoder {
@@ -82,20 +145,13 @@ impl Encoder {
             (&model.name, model.content.bytes()),
             (&tokenizer.name, &tokenizer.content),
         ])?;
-        let tokens_max = match options.tokens_max {
-            0 => described.length_max,
-            tokens_max => tokens_max.min(described.length_max),
-        };
+        let tokens_max = options.tokens_max(described.length_max);
         let cleaner = Cleaner::new(&card.name, &described.normalisation)?;
         let tokeniser = Tokeniser::parse(&tokenizer.name, &tokenizer.content, cleaner, tokens_max)?;
-        let mut runtime = Rten::load(&model.name, model.content, &described.outputs())?;
-        try_out(&mut runtime, &tokeniser, tokens_max)?;
-        let threads = match options.threads {
-            0 => std::thread::available_parallelism().map_or(1, usize::from),
-            threads => threads,
-        };
-        let workers = Workers::start(&model.name, Box::new(runtime), threads)?;
-        Ok(Self { card: described, tokeniser, workers, batch_tokens: options.batch_tokens })
+        let spec = ModelSpec { outputs: described.outputs().to_vec(), padding: PADDING };
+        let runtime = options.runtime.load(&model.name, model.content, &spec)?;
+        let engine = Engine::start(&model.name, runtime, tokeniser, options)?;
+        Ok(Self { card: described, engine })
     }
 
     /// Reads texts, in one pass each. The answers come in their order; what is wrong with one text
@@ -106,17 +162,7 @@ impl Encoder {
         &self,
         texts: impl IntoIterator<Item = &'a str>,
     ) -> Vec<Result<Reading, ModelError>> {
-        let mut ids = Vec::new();
-        let tokenised: Vec<Result<(), ModelError>> = texts
-            .into_iter()
-            .map(|text| self.tokeniser.ids(text).map(|found| ids.push(found)))
-            .collect();
-        let mut answers = self.workers.submit(&ids, self.batch_tokens).wait().into_iter();
-        let lost = || Err(ModelError::new("encoder", "a text was left without an answer"));
-        let answer = |tokenised: Result<(), ModelError>| {
-            tokenised.and_then(|()| answers.next().unwrap_or_else(lost)).and_then(Reading::of)
-        };
-        tokenised.into_iter().map(answer).collect()
+        self.engine.run(texts).into_iter().map(|answer| answer.and_then(Reading::of)).collect()
     }
 
     /// The sentiment of a text, out of what the encoder read and what the linear model says of it.
@@ -125,26 +171,19 @@ impl Encoder {
     }
 
     /// The topics of a text, out of what the encoder read and what the linear model says of it.
-    pub fn topics(&self, reading: &Reading, linear: Topics) -> Topics {
+    pub fn topics(&self, reading: &Reading, linear: &Topics) -> Topics {
         self.card.topics(reading.topics, linear)
+    }
+
+    /// What runs it, for people.
+    pub fn runtime(&self) -> &'static str {
+        self.engine.runtime()
     }
 
     /// How many threads compute.
     pub fn threads(&self) -> usize {
-        self.workers.threads()
+        self.engine.threads()
     }
-}
-
-/// Runs the model once, over a short text and the longest, with the last token that the tokenizer
-/// has: a model that does not fit its tokenizer, or gives other shapes, is refused at the start.
-fn try_out(
-    runtime: &mut dyn Runtime,
-    tokeniser: &Tokeniser,
-    tokens_max: usize,
-) -> Result<(), ModelError> {
-    let id = tokeniser.id_max();
-    let batch: Batch = [&[id][..], &vec![id; tokens_max]].into_iter().collect();
-    runtime.infer(&batch).map(drop)
 }
 
 impl Reading {

@@ -3,39 +3,22 @@
 use std::sync::Arc;
 
 use rten::{Model, ModelOptions, NodeId, RunOptions, ThreadPool, Value};
-use rten_tensor::{NdTensor, prelude::*};
+use rten_tensor::{NdTensor, Tensor, prelude::*};
 
-use super::{Batch, OutputSpec, Rows, Runtime, onnx};
+use super::{
+    Batch, ModelFile, ModelSpec, OutputSpec, Rows, Runtime,
+    onnx::{INPUTS, Outline},
+};
 use crate::ModelError;
-
-/// The inputs of a model: token ids, and 1 where there is one, 0 where there is padding.
-const INPUTS: [&str; 2] = ["input_ids", "attention_mask"];
-
-/// The file of a model.
-#[derive(Debug, Clone)]
-pub enum ModelFile {
-    /// Part of the program: it is not copied.
-    Embedded(&'static [u8]),
-    /// Read from somewhere.
-    Read(Vec<u8>),
-}
-
-impl ModelFile {
-    /// What is in it.
-    pub fn bytes(&self) -> &[u8] {
-        match self {
-            Self::Embedded(bytes) => bytes,
-            Self::Read(bytes) => bytes,
-        }
-    }
-}
 
 /// What all workers share.
 struct Shared {
     name: String,
     model: Model,
-    inputs: [NodeId; 2],
+    /// Those of [`INPUTS`] that the model has.
+    inputs: Vec<NodeId>,
     outputs: Vec<(NodeId, OutputSpec)>,
+    padding: i32,
 }
 
 /// A model in `rten`.
@@ -47,53 +30,32 @@ pub struct Rten {
 }
 
 impl Rten {
-    /// Loads a model. `name` is that of its file, for errors; it must have these outputs.
+    /// Loads a model. `name` is that of its file, for errors.
     ///
     /// # Errors
     ///
     /// When it is no sound ONNX file, needs what the runtime does not have, or lacks an input or an
     /// output.
-    pub fn load(name: &str, file: ModelFile, outputs: &[OutputSpec]) -> Result<Self, ModelError> {
-        onnx::check(name, file.bytes())?;
+    pub fn load(name: &str, file: ModelFile, spec: &ModelSpec) -> Result<Self, ModelError> {
+        let outline = Outline::read(name, file.bytes())?;
+        outline.check(name, spec)?;
+        let failed = |problem: String| ModelError::new(name, problem);
         let mut options = ModelOptions::with_all_ops();
         options.prepack_weights(true);
         let model = match file {
             ModelFile::Embedded(bytes) => options.load_static_slice(bytes),
-            ModelFile::Read(bytes) => options.load(bytes),
+            ModelFile::Read(bytes) => options.load(Arc::unwrap_or_clone(bytes)),
         };
-        let model = model.map_err(|error| {
-            ModelError::new(name, format!("it can't be loaded: {error}; export it again"))
-        })?;
-        let lacks = |kind: &str, wanted: &str, has: &[NodeId]| {
-            let name_of = |node: &NodeId| model.node_info(*node)?.name();
-            let has: Vec<&str> = has.iter().filter_map(name_of).collect();
-            let problem = format!(
-                "it has no {kind} `{wanted}`, but `{}`: it is another kind of model, or was \
-                 exported otherwise",
-                has.join("`, `")
-            );
-            ModelError::new(name, problem)
+        let model = model
+            .map_err(|error| failed(format!("it can't be loaded: {error}; export it again")))?;
+        let find = |wanted: &str| {
+            model.find_node(wanted).ok_or_else(|| failed(format!("its graph has no `{wanted}`")))
         };
-        let find = |kind: &str, wanted: &str, has: &[NodeId]| {
-            let found = model.find_node(wanted).filter(|node| has.contains(node));
-            found.ok_or_else(|| lacks(kind, wanted, has))
-        };
-        let [ids, mask] = INPUTS.map(|input| find("input", input, model.input_ids()));
-        let inputs = [ids?, mask?];
-        if model.input_ids().len() > inputs.len() {
-            return Err(ModelError::new(
-                name,
-                format!(
-                    "it asks for more inputs than `{}`: export it without",
-                    INPUTS.join("`, `")
-                ),
-            ));
-        }
-        let outputs = outputs
-            .iter()
-            .map(|output| Ok((find("output", &output.name, model.output_ids())?, output.clone())));
-        let outputs = outputs.collect::<Result<Vec<_>, ModelError>>()?;
-        let shared = Shared { name: name.to_owned(), inputs, outputs, model };
+        let inputs = outline.inputs().map(find).collect::<Result<_, _>>()?;
+        let outputs = spec.outputs.iter().map(|output| Ok((find(&output.name)?, output.clone())));
+        let outputs = outputs.collect::<Result<_, ModelError>>()?;
+        let padding = id(spec.padding).map_err(failed)?;
+        let shared = Shared { name: name.to_owned(), inputs, outputs, padding, model };
         Ok(Self { shared: Arc::new(shared), thread: one_thread() })
     }
 
@@ -101,18 +63,14 @@ impl Rten {
         ModelError::new(&self.shared.name, problem)
     }
 
-    fn rows(&self, spec: &OutputSpec, value: Value, texts: usize) -> Result<Rows, ModelError> {
-        let OutputSpec { name, width } = spec;
-        let tensor: NdTensor<f32, 2> = value.try_into().map_err(|error| {
+    fn rows(&self, spec: &OutputSpec, value: Value, batch: &Batch) -> Result<Rows, ModelError> {
+        let name = &spec.name;
+        let tensor: Tensor<f32> = value.try_into().map_err(|error| {
             self.failed(format!("output `{name}` is not a table of numbers: {error}"))
         })?;
-        if tensor.shape() != [texts, *width] {
-            let shape = tensor.shape();
-            return Err(self.failed(format!(
-                "output `{name}` has the shape {shape:?}, not [{texts}, {width}]"
-            )));
-        }
-        Ok(Rows { width: *width, values: tensor.into_data() })
+        let shape = tensor.shape().to_vec();
+        Rows::of_tensor(spec, batch, &shape, tensor.into_data().into())
+            .map_err(|problem| self.failed(problem))
     }
 }
 
@@ -120,34 +78,44 @@ fn one_thread() -> Arc<ThreadPool> {
     Arc::new(ThreadPool::with_num_threads(1))
 }
 
+fn id(id: u32) -> Result<i32, String> {
+    i32::try_from(id).map_err(|_| format!("there is no token {id}"))
+}
+
 impl Runtime for Rten {
     fn name(&self) -> &'static str {
         "rten"
     }
 
-    fn another(&self) -> Box<dyn Runtime> {
-        Box::new(Self { shared: Arc::clone(&self.shared), thread: one_thread() })
+    fn times(self: Box<Self>, count: usize) -> Result<Vec<Box<dyn Runtime>>, ModelError> {
+        let shared = Arc::clone(&self.shared);
+        let more = (1..count)
+            .map(|_| Box::new(Self { shared: Arc::clone(&shared), thread: one_thread() }) as _);
+        let mut all: Vec<Box<dyn Runtime>> = more.collect();
+        all.push(self);
+        Ok(all)
     }
 
     fn infer(&mut self, batch: &Batch) -> Result<Vec<Rows>, ModelError> {
+        let Shared { model, inputs, outputs, padding, .. } = &*self.shared;
         let shape = [batch.len(), batch.longest()];
-        let mut ids = NdTensor::<i32, 2>::zeros(shape);
+        let mut ids = NdTensor::<i32, 2>::full(shape, *padding);
         let mut mask = NdTensor::<i32, 2>::zeros(shape);
         for (text, tokens) in batch.texts().enumerate() {
-            for (at, id) in tokens.iter().enumerate() {
-                ids[[text, at]] = i32::try_from(*id)
-                    .map_err(|_| self.failed(format!("there is no token {id}")))?;
+            for (at, token) in tokens.iter().enumerate() {
+                ids[[text, at]] = id(*token).map_err(|problem| self.failed(problem))?;
                 mask[[text, at]] = 1;
             }
         }
-        let Shared { model, inputs, outputs, .. } = &*self.shared;
+        let types = NdTensor::<i32, 2>::zeros(shape);
+        let values: [_; INPUTS.len()] = [ids, mask, types];
+        let inputs = inputs.iter().zip(values).map(|(node, value)| (*node, value.into()));
         let nodes: Vec<NodeId> = outputs.iter().map(|(node, _)| *node).collect();
-        let inputs = vec![(inputs[0], ids.into()), (inputs[1], mask.into())];
         let options = RunOptions::default().with_thread_pool(Some(Arc::clone(&self.thread)));
         let values = model
-            .run(inputs, &nodes, Some(options))
+            .run(inputs.collect(), &nodes, Some(options))
             .map_err(|error| self.failed(format!("it can't be run: {error}")))?;
         let specs = outputs.iter().map(|(_, spec)| spec);
-        specs.zip(values).map(|(spec, value)| self.rows(spec, value, batch.len())).collect()
+        specs.zip(values).map(|(spec, value)| self.rows(spec, value, batch)).collect()
     }
 }

@@ -18,6 +18,7 @@ pub struct Tokeniser {
     name: String,
     tokenizer: Tokenizer,
     cleaner: Cleaner,
+    tokens_max: usize,
     bytes_max: usize,
 }
 
@@ -51,7 +52,7 @@ impl Tokeniser {
         let truncation = TruncationParams { max_length: tokens_max, ..TruncationParams::default() };
         tokenizer.with_truncation(Some(truncation)).map_err(|error| failed(error.to_string()))?;
         let bytes_max = tokens_max.saturating_mul(BYTES_PER_TOKEN_MAX);
-        Ok(Self { name: name.to_owned(), tokenizer, cleaner, bytes_max })
+        Ok(Self { name: name.to_owned(), tokenizer, cleaner, tokens_max, bytes_max })
     }
 
     /// The ids of a text's tokens.
@@ -65,6 +66,11 @@ impl Tokeniser {
         let encoding = self.tokenizer.encode_fast(cleaned, true);
         let failed = |error: tokenizers::Error| ModelError::new(&self.name, error.to_string());
         Ok(encoding.map_err(failed)?.get_ids().to_vec())
+    }
+
+    /// The most tokens that a text gets.
+    pub fn tokens_max(&self) -> usize {
+        self.tokens_max
     }
 
     /// The largest id that it gives.

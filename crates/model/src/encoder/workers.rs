@@ -52,12 +52,12 @@ pub struct Pending {
 }
 
 impl Workers {
-    /// Starts as many threads as asked, at least one, over the weights of `runtime`. `name` is that
-    /// of the model.
+    /// Starts as many threads as asked, at least one, each with a runtime like `runtime`. `name` is
+    /// that of the model.
     ///
     /// # Errors
     ///
-    /// When the system gives no more threads.
+    /// When the system gives no more threads, or there can't be so many runtimes.
     pub fn start(
         name: &str,
         runtime: Box<dyn Runtime>,
@@ -66,8 +66,7 @@ impl Workers {
         let threads = threads.max(1);
         let (queue, jobs) = sync_channel(threads * WAITING_PER_WORKER);
         let jobs = Arc::new(Mutex::new(jobs));
-        let mut runtimes: Vec<Box<dyn Runtime>> = (1..threads).map(|_| runtime.another()).collect();
-        runtimes.push(runtime);
+        let runtimes = runtime.times(threads)?;
         let start = |(index, mut runtime): (usize, Box<dyn Runtime>)| {
             let jobs = Arc::clone(&jobs);
             let work = move || {
@@ -213,8 +212,8 @@ mod tests {
             "counting"
         }
 
-        fn another(&self) -> Box<dyn Runtime> {
-            Box::new(self.clone())
+        fn times(self: Box<Self>, count: usize) -> Result<Vec<Box<dyn Runtime>>, ModelError> {
+            Ok((0..count).map(|_| self.clone() as _).collect())
         }
 
         fn infer(&mut self, batch: &Batch) -> Result<Vec<Rows>, ModelError> {

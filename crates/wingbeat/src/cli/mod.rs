@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use wingbeat_ops::{config::Span, logging};
+use wingbeat_stage::ModelChoice;
 
 mod services;
 
@@ -439,6 +440,7 @@ Examples:
   wingbeat eval --task sentiment --data validation.tsv.gz --tier encoder --plot calibration.svg
   wingbeat eval --task sentiment --data many.tsv.gz --by-language
   wingbeat eval --task sentiment --data validation.tsv.gz --predictions enriched.jsonl
+  wingbeat eval --task sentiment --data validation.tsv.gz --model ORGANISATION/NAME
   wingbeat eval --task topics --data topics.jsonl --set stages.models.encoder=FOLDER --tier encoder")]
 pub(crate) struct Eval {
     /// What to measure
@@ -450,8 +452,11 @@ pub(crate) struct Eval {
     /// Which models: those of the settings, where it is not said
     #[arg(long, value_enum)]
     pub(crate) tier: Option<Tier>,
+    /// A model by name: ORGANISATION/NAME from the hub, or a folder
+    #[arg(long, value_name = "NAME", conflicts_with = "tier")]
+    pub(crate) model: Option<ModelChoice>,
     /// Measure these lines of `wingbeat enrich`, and ask no model
-    #[arg(long, value_name = "FILE", conflicts_with = "tier")]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["tier", "model"])]
     pub(crate) predictions: Option<PathBuf>,
     /// Also a row for each language: as the data says, else as the text seems to be
     #[arg(long)]
@@ -471,6 +476,16 @@ pub(crate) enum Tier {
     Linear,
     /// The encoder, together with the linear models.
     Encoder,
+}
+
+impl Tier {
+    /// As the settings have it.
+    pub(crate) fn choice(self) -> ModelChoice {
+        match self {
+            Self::Linear => ModelChoice::Linear,
+            Self::Encoder => ModelChoice::Encoder,
+        }
+    }
 }
 
 /// What a model is measured on.

@@ -17,12 +17,12 @@ use wingbeat_record::Subject;
 
 use super::{print_json, print_line, process::answer::SUBJECT};
 use crate::{
-    analysis::{self, Analysis, Explained, REQUEST_BYTES_MAX},
+    analysis::{self, Analysis, Explained, REQUEST_BYTES_MAX, STAGES},
     cli::{Ask, Explain, Format, Global},
     config,
     explanation::{self, Explanation},
     failure::Failure,
-    table,
+    fetch, table,
 };
 
 /// Lines that are answered together.
@@ -39,7 +39,12 @@ pub(crate) async fn run(global: &Global, args: &Ask) -> Result<(), Failure> {
     logging::start(config.logging.level, config.logging.format);
     // A log that is configured for other commands does not decide who answers.
     let asked = match (&global.log, &config.log.url) {
-        (None, _) => Asked::here(&config)?,
+        (None, _) => {
+            let models = fetch::prepare(&config.stages, &STAGES.map(str::to_owned)).await?;
+            let here = Asked::here(&config)?;
+            drop(models);
+            here
+        }
         (Some(_), LogUrl::Nats(url)) => Asked::Service {
             requests: Box::new(NatsRequests::open(url).await?),
             subject: Subject::new(SUBJECT).map_err(FlowError::from)?,

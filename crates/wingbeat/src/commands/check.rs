@@ -23,7 +23,14 @@ pub(crate) async fn run(global: &Global, args: &Check) -> Result<(), Failure> {
     // Problems of the log are printed below, not logged.
     logging::start(logging::Level::Error, config.logging.format);
     for (name, flow) in &pack.flows {
-        Pipeline::new(&flow.stages, &pack.stages)?;
+        let (wanted, settings) = (pack.stages.models.wanted(&flow.stages), &pack.stages);
+        let missing: Vec<_> = wanted.iter().filter(|wanted| !wanted.is_there()).collect();
+        for wanted in &missing {
+            print_line(&format!("model {}: is downloaded at the next start", wanted.name))?;
+        }
+        if missing.is_empty() {
+            Pipeline::new(&flow.stages, settings)?;
+        }
         print_line(&format!("flow {name}: {}", flow.stages.join(" > ")))?;
     }
     if !config.source.spec.is_empty() {

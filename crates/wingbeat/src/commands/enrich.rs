@@ -22,7 +22,7 @@ use crate::{
     cli::{Enrich, Format, Global},
     config,
     failure::Failure,
-    summary,
+    fetch, summary,
 };
 
 /// Lines that go through the stages together.
@@ -35,7 +35,9 @@ pub(crate) async fn run(global: &Global, args: &Enrich) -> Result<(), Failure> {
     let flow = pack.flows.get(&pack.pack.shows).ok_or_else(|| {
         Failure::Config(format!("`pack.shows`: there is no flow `{}`", pack.pack.shows))
     })?;
+    let models = fetch::prepare(&pack.stages, &flow.stages).await?;
     let pipeline = Arc::new(Pipeline::new(&flow.stages, &pack.stages)?);
+    drop(models);
     let threads = config.threads();
     let pool = Pool::start(threads)
         .map_err(|error| Failure::io("can't start threads for the stages", &error))?;

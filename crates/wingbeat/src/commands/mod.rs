@@ -30,7 +30,7 @@ use wingbeat_source::{
     network::{NetworkOptions, Timings, Verify},
 };
 
-use serving::LogWatch;
+pub(crate) use serving::LogWatch;
 
 use crate::{
     cli::{Global, Profile, SourceArgs},

@@ -1,10 +1,8 @@
 //! `wingbeat models`: models from the Hugging Face hub.
 
-use std::io::IsTerminal as _;
-
-use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
-use wingbeat_hub::{Cached, Hub, HubSettings, ModelName, Progress, RemoteFile};
+use wingbeat_hub::{Cached, Hub, HubSettings, ModelName};
+use wingbeat_model::hugging_face::choose_files;
 use wingbeat_ops::logging;
 
 use super::{print_json, print_line};
@@ -12,22 +10,9 @@ use crate::{
     cli::{Format, Global, Models, Pull, Verify},
     config,
     failure::Failure,
+    fetch::Bar,
     table::{self, bytes, number},
 };
-
-/// Model files that can be used, the best first: eight bits are a fourth of the size, and faster.
-const MODEL_FILES: [&str; 6] = [
-    "onnx/model_int8.onnx",
-    "onnx/model_quantized.onnx",
-    "model_int8.onnx",
-    "model_quantized.onnx",
-    "onnx/model.onnx",
-    "model.onnx",
-];
-/// What a model can't be used without.
-const NEEDED_FILES: [&str; 2] = ["config.json", "tokenizer.json"];
-/// What is taken where it is there.
-const FURTHER_FILES: [&str; 2] = ["tokenizer_config.json", "special_tokens_map.json"];
 
 pub(crate) async fn run(global: &Global, command: &Models) -> Result<(), Failure> {
     let config = config::load(global, None, Vec::new())?.config;
@@ -73,9 +58,10 @@ fn described(cached: &Cached) -> serde_json::Value {
 }
 
 async fn pull(hub: &Hub, args: &Pull) -> Result<(), Failure> {
-    let choose = |names: &[&str]| {
+    let choose = |name: &ModelName, names: &[&str]| {
         if args.files.is_empty() {
-            return choose_files(names);
+            return choose_files(name.repo(), names)
+                .map_err(|problem| format!("{problem}; --file takes any file"));
         }
         match args.files.iter().find(|file| !names.contains(&file.as_str())) {
             Some(missing) => Err(format!("it has no file `{missing}`")),
@@ -83,7 +69,8 @@ async fn pull(hub: &Hub, args: &Pull) -> Result<(), Failure> {
         }
     };
     for name in &args.names {
-        let cached = hub.get(name, &choose, &mut Bar::default()).await?;
+        let choose = |names: &[&str]| choose(name, names);
+        let cached = hub.get(name, &choose, &mut Bar::of(name)).await?;
         print_json(&described(&cached))?;
         if !name.is_pinned() {
             let commit = &cached.commit;
@@ -91,20 +78,6 @@ async fn pull(hub: &Hub, args: &Pull) -> Result<(), Failure> {
         }
     }
     Ok(())
-}
-
-/// The files that are needed to use a model.
-fn choose_files(names: &[&str]) -> Result<Vec<String>, String> {
-    let is_there = |file: &&&str| names.contains(*file);
-    if let Some(missing) = NEEDED_FILES.iter().find(|file| !is_there(file)) {
-        return Err(format!("it has no `{missing}`; --file takes any file"));
-    }
-    let Some(model) = MODEL_FILES.iter().find(is_there) else {
-        let known = MODEL_FILES.join(", ");
-        return Err(format!("it has none of {known}; --file takes any file"));
-    };
-    let further = FURTHER_FILES.iter().filter(is_there);
-    Ok([model].into_iter().chain(&NEEDED_FILES).chain(further).map(|f| (*f).to_owned()).collect())
 }
 
 fn verify(hub: &Hub, args: &Verify) -> Result<(), Failure> {
@@ -136,53 +109,4 @@ fn find(hub: &Hub, name: &ModelName) -> Result<Cached, Failure> {
     let root = hub.cache().root().display();
     let missing = || Failure::Failed(format!("{name} is not in {root}"));
     hub.cache().find(name)?.ok_or_else(missing)
-}
-
-/// A bar for each file, on a terminal.
-#[derive(Default)]
-struct Bar(Option<ProgressBar>);
-
-impl Progress for Bar {
-    fn begin(&mut self, file: &RemoteFile, there: u64) {
-        let is_shown = std::io::stderr().is_terminal();
-        let bar = if is_shown { ProgressBar::new(file.bytes) } else { ProgressBar::hidden() };
-        let style = "{msg} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {eta}";
-        let style = ProgressStyle::with_template(style);
-        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-        bar.set_message(table::plain(&file.name));
-        bar.set_position(there);
-        self.0 = Some(bar);
-    }
-
-    fn reach(&mut self, bytes: u64) {
-        if let Some(bar) = &self.0 {
-            bar.set_position(bytes);
-        }
-    }
-
-    fn end(&mut self) {
-        if let Some(bar) = self.0.take() {
-            bar.finish();
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_best_file_is_chosen_with_what_it_needs() {
-        let needed = ["config.json", "tokenizer.json"];
-        let of = |more: &[&'static str]| choose_files(&[&needed[..], more].concat());
-        // The replaced processors' models, and the encoder.
-        let int8 = of(&["onnx/model.onnx", "onnx/model_int8.onnx", "tokenizer_config.json"]);
-        let expected =
-            ["onnx/model_int8.onnx", "config.json", "tokenizer.json", "tokenizer_config.json"];
-        assert_eq!(int8.unwrap(), expected);
-        assert_eq!(of(&["model_quantized.onnx"]).unwrap()[0], "model_quantized.onnx");
-        assert_eq!(of(&["onnx/model.onnx", "model.safetensors"]).unwrap()[0], "onnx/model.onnx");
-        assert!(of(&["model.safetensors"]).unwrap_err().contains("--file"));
-        assert!(choose_files(&["model.onnx"]).unwrap_err().contains("config.json"));
-    }
 }

@@ -18,10 +18,11 @@ use wingbeat_web::{AnalystCell, Hub, SourceState, SourceStatus, Sources, Streams
 
 use super::{analyst::HttpAnalyst, open_source, open_to_write, serving::Front, source_options};
 use crate::{
-    analysis::Analysis,
+    analysis::{self, Analysis},
     cli::{Global, Up},
     config::{self, Config, Flag},
     failure::Failure,
+    fetch,
     summary::{self, Live},
 };
 
@@ -159,6 +160,11 @@ async fn run_on(
     stop: CancellationToken,
 ) -> Result<(), Failure> {
     let pack = config.pack();
+    let stages = pack.flows.values().map(|flow| &flow.stages).chain([&pack.ingest.stages]);
+    let mut stages: Vec<String> = stages.flatten().cloned().collect();
+    stages.extend(analysis::STAGES.map(str::to_owned));
+    let prepared = fetch::prepare_service(&pack.stages, &stages, &front.watch, &stop).await?;
+    let Some(models) = prepared else { return Ok(()) };
     let asked_for = named.as_ref().map_or(BUILT_IN_SOURCE.to_owned(), SourceSpec::to_string);
     front.watch.readiness.wait_for("source", &asked_for, None);
     let (source, cursor) = tokio::select! {
@@ -189,6 +195,8 @@ async fn run_on(
     let analysis = Arc::new(Analysis::new(&pack.stages)?);
     // Nobody else sets it.
     analyst.get_or_init(|| Arc::new(HttpAnalyst::new(analysis, pool)));
+    // The stages hold them by now.
+    drop(models);
     let mut books = vec![ingest.books()];
     books.extend(flows.iter().map(Flow::books));
     let consumers: Vec<Arc<dyn Consumer>> = flows.iter().map(Flow::consumer).collect();

@@ -3,15 +3,16 @@
 use std::{cmp::Reverse, collections::BTreeMap};
 
 use wingbeat_model::{
-    Sentiment, TOPIC_LABELS,
+    Judge, Sentiment, TOPIC_LABELS,
     measure::{Calibration, Confusion, Labels},
 };
-use wingbeat_stage::Tier;
+use wingbeat_stage::Settings;
 
 use crate::{
     cli::{self, Eval, Format, Global, Task},
     config,
     failure::Failure,
+    fetch,
 };
 
 mod plot;
@@ -31,24 +32,19 @@ const TOPICS: usize = TOPIC_LABELS.len();
 
 pub(crate) async fn run(global: &Global, args: &Eval) -> Result<(), Failure> {
     let config = config::load(global, None, Vec::new())?.config;
-    let mut settings = config.stages.clone();
-    if let Some(tier) = args.tier {
-        let tier = match tier {
-            cli::Tier::Linear => Tier::Linear,
-            cli::Tier::Encoder => Tier::Encoder,
-        };
-        match args.task {
-            Task::Sentiment => settings.models.sentiment = tier,
-            Task::Topics => settings.models.topics = tier,
-        }
-    }
     let rows = Rows::read(&args.data).await?;
     let (verdicts, matching) = match &args.predictions {
         Some(file) => {
             let (verdicts, matching) = verdicts::of_file(file, &rows).await?;
             (verdicts, Some(matching))
         }
-        None => (verdicts::of_models(&settings, args.task, config.threads(), &rows).await?, None),
+        None => {
+            let (settings, judges) = models(args, &config.stages).await?;
+            let said = verdicts::of_models(&settings, args.task, config.threads(), &rows).await?;
+            // The stages have held them.
+            drop(judges);
+            (said, None)
+        }
     };
     let report = measure(args, &rows, &verdicts, matching)?;
     if let Some(file) = &args.plot {
@@ -61,6 +57,38 @@ pub(crate) async fn run(global: &Global, args: &Eval) -> Result<(), Failure> {
     match args.format {
         Format::Json => super::print_json(&report),
         Format::Text => report.as_text().trim_end().lines().try_for_each(super::print_line),
+    }
+}
+
+/// The settings with the model that is asked for, and that model, loaded.
+async fn models(args: &Eval, settings: &Settings) -> Result<(Settings, Vec<Judge>), Failure> {
+    let mut settings = settings.clone();
+    let choice = match args.task {
+        Task::Sentiment => &mut settings.models.sentiment,
+        Task::Topics => &mut settings.models.topics,
+    };
+    if let Some(asked) = args.model.clone().or(args.tier.map(cli::Tier::choice)) {
+        *choice = asked;
+    }
+    let name = choice.to_string();
+    let judges = fetch::prepare(&settings, &[args.task.stage().to_owned()]).await?;
+    let labels = judges.iter().flat_map(|judge| judge.topic_labels());
+    if let Some(unknown) = labels.into_iter().find(|label| !TOPIC_LABELS.contains(label)) {
+        let known = TOPIC_LABELS.join(", ");
+        let problem =
+            format!("{name} has the topic `{unknown}`; only these can be measured: {known}");
+        return Err(Failure::Failed(problem));
+    }
+    Ok((settings, judges))
+}
+
+impl Task {
+    /// The stage that does it.
+    fn stage(self) -> &'static str {
+        match self {
+            Self::Sentiment => "sentiment",
+            Self::Topics => "topics",
+        }
     }
 }
 

@@ -121,11 +121,7 @@ fn pipeline(settings: &Settings, task: Task) -> Result<Pipeline, Failure> {
     settings.sentiment.unread = Unread::Score;
     settings.topics.threshold = TOPIC_CUT;
     settings.topics.unread = Unread::Score;
-    let task = match task {
-        Task::Sentiment => "sentiment",
-        Task::Topics => "topics",
-    };
-    Ok(Pipeline::new(&["post", "language", task].map(str::to_owned), &settings)?)
+    Ok(Pipeline::new(&["post", "language", task.stage()].map(str::to_owned), &settings)?)
 }
 
 fn ask(pipeline: &Pipeline, texts: &[String]) -> Vec<Result<Verdict, String>> {

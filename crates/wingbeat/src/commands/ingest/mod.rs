@@ -22,7 +22,7 @@ use crate::{
     cli::{Format, Global, Ingest as Args},
     config::{self, Config, Flag},
     failure::Failure,
-    summary,
+    fetch, summary,
 };
 
 mod report;
@@ -121,7 +121,14 @@ impl Intake {
         log: &Arc<dyn Log>,
         stop: CancellationToken,
     ) -> Result<(), Failure> {
+        let (settings, stages) = (&self.pack.stages, &self.pack.ingest.stages);
+        let prepared = fetch::prepare_service(settings, stages, &report.log, &stop).await?;
+        let Some(models) = prepared else {
+            serving.finish().await;
+            return Ok(());
+        };
         let ingest = self.open(log).await?;
+        drop(models);
         let books = ingest.books();
         report.begin(&ingest);
         let service = &self.config.service;

@@ -1,7 +1,11 @@
 //! What the stages do, counted as the replaced stream processors counted it.
 
 use std::{
-    sync::atomic::{AtomicU64, Ordering},
+    collections::BTreeMap,
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -27,6 +31,8 @@ pub(super) struct Counters {
     sentiments: [AtomicU64; 3],
     sentiment_confidence: Histogram,
     topics: [AtomicU64; TOPIC_LABELS.len()],
+    /// Topics of a model that has others. There are as many as the model has labels.
+    other_topics: Mutex<BTreeMap<&'static str, u64>>,
     topic_confidence: Histogram,
     processing: Histogram,
     inference: [Histogram; 2],
@@ -39,6 +45,7 @@ impl Default for Counters {
             sentiments: Default::default(),
             sentiment_confidence: Histogram::new(TENTHS),
             topics: Default::default(),
+            other_topics: Mutex::default(),
             topic_confidence: Histogram::new(TENTHS),
             processing: Histogram::new(SECONDS),
             inference: [Histogram::new(SECONDS), Histogram::new(SECONDS)],
@@ -78,8 +85,11 @@ impl Meter for Counters {
             self.sentiment_confidence.observe(confidence.into(), 1);
         }
         if let Some((topics, confidence)) = &findings.topics {
-            for place in topics.iter().filter_map(|topic| place(&TOPIC_LABELS, topic)) {
-                self.topics[place].fetch_add(1, Ordering::Relaxed);
+            for topic in topics {
+                match place(&TOPIC_LABELS, topic) {
+                    Some(place) => _ = self.topics[place].fetch_add(1, Ordering::Relaxed),
+                    None => *self.other_topics().entry(topic).or_default() += 1,
+                }
             }
             self.topic_confidence.observe((*confidence).into(), 1);
         }
@@ -101,9 +111,18 @@ impl Counters {
 
     /// How often each topic was found, the most frequent first.
     pub(super) fn topics(&self) -> Vec<(&str, u64)> {
-        let mut topics: Vec<_> = counts(&TOPIC_LABELS, &self.topics).collect();
+        let mut topics = self.all_topics();
         topics.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
         topics
+    }
+
+    fn all_topics(&self) -> Vec<(&str, u64)> {
+        let others: Vec<_> = self.other_topics().iter().map(|(topic, n)| (*topic, *n)).collect();
+        counts(&TOPIC_LABELS, &self.topics).chain(others).collect()
+    }
+
+    fn other_topics(&self) -> MutexGuard<'_, BTreeMap<&'static str, u64>> {
+        self.other_topics.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Writes what was counted.
@@ -112,8 +131,7 @@ impl Counters {
         let sentiments = name("sentiment_predictions_total");
         write_split(text, &sentiments, "Sentiments found.", "sentiment", self.sentiments());
         let topics = name("topic_predictions_total");
-        let found = counts(&TOPIC_LABELS, &self.topics);
-        write_split(text, &topics, "Topics found.", "topic", found);
+        write_split(text, &topics, "Topics found.", "topic", self.all_topics());
         for (short, help, histogram) in [
             ("sentiment_confidence", "Probability of the sentiment.", &self.sentiment_confidence),
             ("topic_confidence", "Probability of the likeliest topic.", &self.topic_confidence),

@@ -10,6 +10,7 @@ use wingbeat_flow::{Flow, FollowedBooks, Pack, Pipeline, Pool, SubjectTemplate};
 use wingbeat_log::{Consumer, Log, patiently};
 use wingbeat_ops::{logging, shutdown};
 use wingbeat_record::SubjectFilter;
+use wingbeat_stage::ModelSettings;
 use wingbeat_web::{AnalystCell, ServiceReport as _};
 
 use super::{
@@ -18,11 +19,11 @@ use super::{
     serving::{Serving, look_ticks},
 };
 use crate::{
-    analysis::Analysis,
+    analysis::{self, Analysis},
     cli::{Global, Process, Profile},
     config::{self, Answering, Config, Flag},
     failure::Failure,
-    summary,
+    fetch, summary,
 };
 
 pub(crate) mod answer;
@@ -68,7 +69,24 @@ pub(crate) fn load(global: &Global, profile: Profile, flags: Vec<Flag>) -> Resul
         Profile::Sentiment => &["process", "process-sentiment"],
         Profile::Topics => &["process", "process-topics"],
     };
+    let flags = match profile {
+        Profile::Topics => [topics_model(|name| std::env::var(name).ok()), flags].concat(),
+        Profile::Enriched | Profile::Sentiment => flags,
+    };
     Ok(config::load_service(global, presets, flags)?.config)
+}
+
+/// In the topics service `MODEL_NAME` was a model of topics; elsewhere it is one of sentiment.
+fn topics_model(variable: impl Fn(&str) -> Option<String>) -> Vec<Flag> {
+    let set = |name: &str| variable(name).filter(|value| !value.is_empty());
+    let Some(model) = set("MODEL_NAME") else { return Vec::new() };
+    let usual = ModelSettings::default().sentiment.to_string();
+    let topics = set("TOPIC_MODEL_NAME").unwrap_or(model);
+    let sentiment = set("SENTIMENT_MODEL_NAME").unwrap_or(usual);
+    vec![
+        ("stages.models.topics", topics.into(), "environment MODEL_NAME"),
+        ("stages.models.sentiment", sentiment.into(), "environment MODEL_NAME"),
+    ]
 }
 
 /// Says what of the replaced services' settings does not do what one might think.
@@ -86,11 +104,6 @@ fn warn(config: &Config) {
     if config.stages.sentiment.threshold <= 1.0 / 3.0 {
         let threshold = config.stages.sentiment.threshold;
         tracing::warn!(threshold, "no post can be below this confidence: none is left out by it");
-    }
-    for name in ["MODEL_NAME", "SENTIMENT_MODEL_NAME", "TOPIC_MODEL_NAME"] {
-        if let Ok(model) = std::env::var(name) {
-            tracing::warn!(name, model, "the built-in model is used: others can't be loaded yet");
-        }
     }
 }
 
@@ -157,6 +170,15 @@ async fn run_on(
     let pool = Pool::start(config.threads())
         .map_err(|error| Failure::io("can't start threads for the stages", &error))?;
     let ledger = pack.stream_of("ledger", spec.ledger.filter())?;
+    let mut stages = spec.stages.clone();
+    if analyst.is_some() {
+        stages.extend(analysis::STAGES.map(str::to_owned));
+    }
+    let prepared = fetch::prepare_service(&pack.stages, &stages, &report.log, &stop).await?;
+    let Some(models) = prepared else {
+        serving.finish().await;
+        return Ok(());
+    };
     let pipeline = Pipeline::new(&spec.stages, &pack.stages)?.metered(report.meter());
     let mut answers = AnswerDesk::closed();
     if let Some(analyst) = analyst {
@@ -165,6 +187,8 @@ async fn run_on(
         // Nobody else sets it.
         analyst.get_or_init(|| Arc::new(HttpAnalyst::new(analysis, pool.clone())));
     }
+    // The stages hold them by now.
+    drop(models);
     // It may have to wait for a processor that still uses the consumer.
     let flow = tokio::select! {
         flow = Flow::open(name, spec, &ledger, Arc::clone(log), pipeline, pool) => flow?,
@@ -271,5 +295,27 @@ async fn log_statistics(report: Arc<Report>, every: Duration) {
             topics = window.topics,
             "Processor Statistics"
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_model_of_the_topics_service_is_one_of_topics() {
+        let read = |set: &[(&str, &str)]| {
+            let value = |name: &str| set.iter().find(|(known, _)| *known == name);
+            let flags = topics_model(|name| value(name).map(|(_, value)| (*value).to_owned()));
+            flags.into_iter().map(|(path, value, _)| (path, value)).collect::<Vec<_>>()
+        };
+        let topics = |value: &str| ("stages.models.topics", value.into());
+        let sentiment = |value: &str| ("stages.models.sentiment", value.into());
+        assert_eq!(read(&[("TOPIC_MODEL_NAME", "a/t")]), []);
+        let usual = ModelSettings::default().sentiment.to_string();
+        assert_eq!(read(&[("MODEL_NAME", "a/t")]), [topics("a/t"), sentiment(&usual)]);
+        let newer =
+            [("MODEL_NAME", "a/old"), ("TOPIC_MODEL_NAME", "a/t"), ("SENTIMENT_MODEL_NAME", "a/s")];
+        assert_eq!(read(&newer), [topics("a/t"), sentiment("a/s")]);
     }
 }

@@ -11,6 +11,7 @@ use std::{
 use serde_json::{Value, json};
 use wingbeat_flow::{Books, Counts, Meter};
 use wingbeat_record::Time;
+use wingbeat_stage::ModelChoice;
 use wingbeat_web::{ServiceReport, Waiting, books_metrics, flow_metrics};
 
 use super::{meter::Counters, peers::Place};
@@ -43,6 +44,8 @@ pub(super) struct Report {
     name: String,
     prefix: String,
     has_metrics: bool,
+    /// Which models say sentiment and topics.
+    models: [String; 2],
     counters: Arc<Counters>,
     pub(super) log: LogWatch,
     /// What this process settles.
@@ -79,6 +82,14 @@ impl Backlog {
     }
 }
 
+/// What a model is called in the details.
+fn model_name(choice: &ModelChoice) -> String {
+    match choice {
+        ModelChoice::Linear | ModelChoice::Encoder => "built-in".to_owned(),
+        ModelChoice::Hub(_) | ModelChoice::Folder(_) => choice.to_string(),
+    }
+}
+
 /// What had been counted when a window of the statistics began.
 #[derive(Debug, Clone, Copy, Default)]
 struct Totals {
@@ -107,6 +118,7 @@ impl Report {
             name: config.service.name.clone(),
             prefix: config.processor.metrics_prefix.clone(),
             has_metrics: config.service.metrics,
+            models: [&config.stages.models.sentiment, &config.stages.models.topics].map(model_name),
             counters: Arc::default(),
             log: LogWatch::new(&config.log),
             books: OnceLock::new(),
@@ -233,6 +245,7 @@ impl ServiceReport for Report {
         let counts = self.counts();
         let backlog = self.backlog();
         let is_connected = self.log.readiness.has_log();
+        let is_loading = self.waits_for().is_some_and(|waiting| waiting.what == "models");
         let is_ready = self.is_ready();
         let word = |is_good: bool| if is_good { "healthy" } else { "unhealthy" };
         json!({
@@ -252,7 +265,11 @@ impl ServiceReport for Report {
                     "share": backlog.map(|backlog| backlog.share()),
                     "processes": backlog.map(|backlog| backlog.place.of),
                 },
-                "models": {"status": "healthy", "sentiment": "built-in", "topics": "built-in"},
+                "models": {
+                    "status": if is_loading { "loading" } else { "healthy" },
+                    "sentiment": self.models[0],
+                    "topics": self.models[1],
+                },
             },
             "service_stats": {
                 "posts_processed": self.counters.processed.load(Ordering::Relaxed),
