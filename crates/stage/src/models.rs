@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use wingbeat_hub::{Cache, HubSettings, ModelName};
 use wingbeat_model::{
     Judge, ModelError, Reader, Reading,
-    encoder::{Encoder, EncoderOptions, EncoderSource, RuntimeChoice},
+    encoder::{Encoder, EncoderOptions, EncoderSource, RuntimeChoice, is_embedded},
     hugging_face::{Classifier, Embedder, ModelFolder, Task},
     linear::Features,
 };
@@ -25,8 +25,9 @@ use crate::{
     topics::Topics,
 };
 
-/// What the stages use where nothing is said.
-const DEFAULT: ModelChoice = ModelChoice::Linear;
+/// What the stages use where nothing is said: the best that the program has in it.
+const DEFAULT: ModelChoice =
+    if is_embedded() { ModelChoice::Encoder } else { ModelChoice::Linear };
 /// The largest batch. Beyond the cache of a core, more tokens only take memory.
 const BATCH_TOKENS_MAX: usize = 1 << 16;
 

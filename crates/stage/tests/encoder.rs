@@ -107,11 +107,13 @@ fn explanations_are_of_the_models_that_the_stages_use() {
 
 #[test]
 fn each_tier_is_its_own_setting() {
-    let mut mixed = settings();
+    let (mut mixed, mut linear) = (settings(), Settings::default());
     mixed.models.sentiment = ModelChoice::Linear;
+    linear.models.sentiment = ModelChoice::Linear;
+    linear.models.topics = ModelChoice::Linear;
     let stages = ["post", "sentiment", "topics"];
     let post = |settings: &Settings| output(&run(&stages, settings, &[ENGLISH])[0]);
-    let (linear, encoder) = (post(&Settings::default()), post(&settings()));
+    let (linear, encoder) = (post(&linear), post(&settings()));
     assert_eq!(post(&mixed)["sentiment"], linear["sentiment"]);
     assert_eq!(post(&mixed)["topics"], encoder["topics"]);
     assert_ne!(linear["sentiment"], encoder["sentiment"]);

@@ -72,12 +72,12 @@ async fn models(args: &Eval, settings: &Settings) -> Result<(Settings, Vec<Judge
     }
     let name = choice.to_string();
     let judges = fetch::prepare(&settings, &[args.task.stage().to_owned()]).await?;
-    let labels = judges.iter().flat_map(|judge| judge.topic_labels());
-    if let Some(unknown) = labels.into_iter().find(|label| !TOPIC_LABELS.contains(label)) {
-        let known = TOPIC_LABELS.join(", ");
-        let problem =
-            format!("{name} has the topic `{unknown}`; only these can be measured: {known}");
-        return Err(Failure::Failed(problem));
+    for labels in judges.iter().map(Judge::topic_labels) {
+        if labels.iter().any(|label| !TOPIC_LABELS.contains(label)) {
+            let (labels, known) = (labels.join(", "), TOPIC_LABELS.join(", "));
+            let problem = format!("{name} has the topics {labels}; what is measured is {known}");
+            return Err(Failure::Failed(problem));
+        }
     }
     Ok((settings, judges))
 }
