@@ -1,0 +1,7 @@
+//! Whole models, beside plain arithmetic in 32-bit floats.
+
+mod families;
+mod made;
+mod minilm;
+mod plain;
+mod refusals;
