@@ -5,7 +5,8 @@
 //!     MODEL POSTS [--onnx FILE] [--float FILE]
 //! ```
 //!
-//! MODEL is a folder with `config.json`, `model.safetensors` and `tokenizer.json`, POSTS a gzipped
+//! MODEL is a folder with `tokenizer.json`, and with `config.json` and `model.safetensors` or the embedded
+//! encoder's `encoder.onnx`; POSTS a gzipped
 //! file with a JSON object in each line. `--onnx` is the same model as ONNX Runtime runs it fastest
 //! (8-bit weights by column), `--float` as it was before it was quantised.
 
@@ -42,11 +43,12 @@ fn main() -> Outcome<()> {
     };
     let folder = Path::new(folder);
     let level = Level::chosen()?;
-    let model = Model::from_safetensors(
-        &fs::read(folder.join("config.json"))?,
-        &fs::read(folder.join("model.safetensors"))?,
-        level,
-    )?;
+    let weights = folder.join("model.safetensors");
+    let model = if weights.exists() {
+        Model::from_safetensors(&fs::read(folder.join("config.json"))?, &fs::read(weights)?, level)?
+    } else {
+        Model::from_onnx(&fs::read(folder.join("encoder.onnx"))?, None, level)?
+    };
     let scratch = env::temp_dir().join(format!("rate-{}", std::process::id()));
     fs::create_dir_all(&scratch)?;
     let result = compare(&model, folder, posts, option("--onnx"), option("--float"), &scratch);
@@ -106,9 +108,8 @@ fn rate(model: &Model, work: &mut Workspace, texts: &[&[u32]], batch: usize) -> 
     for texts in texts.chunks(batch) {
         model.run(work, texts.iter().copied())?;
     }
-    let spent = processor_time()?.map_or(start.elapsed().as_secs_f64(), |now| {
-        now - before.unwrap_or_default()
-    });
+    let spent = processor_time()?
+        .map_or(start.elapsed().as_secs_f64(), |now| now - before.unwrap_or_default());
     Ok(texts.len() as f64 / spent)
 }
 
@@ -133,7 +134,8 @@ fn likeness(name: &str, ours: &[Vec<f32>], theirs: &[u8]) {
     let theirs: Vec<f32> =
         theirs.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
     let width = theirs.len() / ours.len();
-    let product = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(a * b)).sum::<f64>();
+    let product =
+        |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(a * b)).sum::<f64>();
     let mut cosines: Vec<f64> = ours
         .iter()
         .zip(theirs.chunks_exact(width))

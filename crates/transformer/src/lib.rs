@@ -24,8 +24,8 @@ mod error;
 mod head;
 #[expect(unsafe_code, reason = "instructions of processors; kernels/mod.rs says what for")]
 mod kernels;
-mod model;
 mod load;
+mod model;
 
 pub use error::Error;
 pub use kernels::Level;

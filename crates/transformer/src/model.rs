@@ -20,7 +20,10 @@ const ATTENTION_TOKENS: usize = 64;
 pub(crate) enum Table {
     Floats(Vec<f32>),
     /// As bytes, with a scale for each row.
-    Codes { codes: Vec<i8>, scales: Vec<f32> },
+    Codes {
+        codes: Vec<i8>,
+        scales: Vec<f32>,
+    },
 }
 
 impl Table {
@@ -115,9 +118,8 @@ impl Workspace {
 impl Model {
     /// Brings a model into the layout of this level's kernels.
     pub(crate) fn new(parts: Parts, level: Level) -> Result<Self, Error> {
-        let kernels = Kernels::of(level).ok_or_else(|| {
-            Error::Cpu(format!("this machine has no {}", level.name()))
-        })?;
+        let kernels = Kernels::of(level)
+            .ok_or_else(|| Error::Cpu(format!("this machine has no {}", level.name())))?;
         parts.heads.iter().try_for_each(Head::check)?;
         let pack = |matrix: &Matrix| Packed::new(kernels, matrix);
         let layer = |layer: LayerParts| Layer {

@@ -18,8 +18,13 @@ use super::{
     product::{Panel, Tile, Tiles},
 };
 
-pub(super) static KERNELS: Kernels =
-    entry_points!(Amx, Avx512::assume(), Amx, Amx(Avx512::assume()), "avx512f,avx512bw,avx512vnni,avx2,fma");
+pub(super) static KERNELS: Kernels = entry_points!(
+    Amx,
+    Avx512::assume(),
+    Amx,
+    Amx(Avx512::assume()),
+    "avx512f,avx512bw,avx512vnni,avx2,fma"
+);
 
 /// The bytes of a tile's row, and the rows of a tile.
 const ROW_BYTES: usize = 64;

@@ -3,7 +3,10 @@
 //! Texts are short: a head's queries, keys and values are a few kilobytes, so floats are fast
 //! enough, and nothing is padded but the keys to whole vectors.
 
-use super::{Aligned, float::{Floats, exp}};
+use super::{
+    Aligned,
+    float::{Floats, exp},
+};
 
 /// The rows of a block: with two vectors of columns, as many sums as the least instruction set has
 /// registers for.

@@ -231,7 +231,8 @@ unsafe fn tile<const N: usize>(
 ) {
     let (start, codes) = (panel.start.as_ptr(), codes.as_ptr());
     // SAFETY: 16 columns.
-    let start = unsafe { [_mm256_loadu_si256(start.cast()), _mm256_loadu_si256(start.add(8).cast())] };
+    let start =
+        unsafe { [_mm256_loadu_si256(start.cast()), _mm256_loadu_si256(start.add(8).cast())] };
     let mut sums = [start; N];
     for group in 0..panel.inputs / 4 {
         // SAFETY: a group has 16 columns of 4 weights.

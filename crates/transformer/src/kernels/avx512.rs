@@ -194,7 +194,8 @@ impl Tiles for Avx512 {
 unsafe fn tile<const N: usize>(codes: &[u8], panel: Panel<'_>, to: &mut Tile) {
     let (start, codes) = (panel.start.as_ptr(), codes.as_ptr());
     // SAFETY: 32 columns.
-    let start = unsafe { [_mm512_loadu_si512(start.cast()), _mm512_loadu_si512(start.add(16).cast())] };
+    let start =
+        unsafe { [_mm512_loadu_si512(start.cast()), _mm512_loadu_si512(start.add(16).cast())] };
     let mut sums = [start; N];
     for group in 0..panel.inputs / 4 {
         // SAFETY: a group has 32 columns of 4 weights.
@@ -204,7 +205,8 @@ unsafe fn tile<const N: usize>(codes: &[u8], panel: Panel<'_>, to: &mut Tile) {
         };
         for (row, sums) in sums.iter_mut().enumerate() {
             // SAFETY: four codes of the row.
-            let codes = unsafe { codes.add(row * panel.inputs + group * 4).cast::<i32>().read_unaligned() };
+            let codes =
+                unsafe { codes.add(row * panel.inputs + group * 4).cast::<i32>().read_unaligned() };
             let codes = _mm512_set1_epi32(codes);
             for (sum, weights) in sums.iter_mut().zip(weights) {
                 *sum = _mm512_dpbusd_epi32(*sum, codes, weights);

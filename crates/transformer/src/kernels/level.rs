@@ -22,8 +22,7 @@ pub enum Level {
 
 impl Level {
     /// All levels.
-    pub const ALL: [Self; 5] =
-        [Self::Portable, Self::Avx2, Self::AvxVnni, Self::Avx512, Self::Amx];
+    pub const ALL: [Self; 5] = [Self::Portable, Self::Avx2, Self::AvxVnni, Self::Avx512, Self::Amx];
 
     /// The level to use: what `WINGBEAT_CPU` says, or else the best that the machine has.
     ///

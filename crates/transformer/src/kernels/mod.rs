@@ -32,13 +32,13 @@ mod tests;
 
 use std::ops::Range;
 
+pub use self::level::Level;
 pub(crate) use self::{
     aligned::Aligned,
     attention::Scratch,
     packed::{Codes, Matrix, Norm, Packed},
     rows::CODE_MAX,
 };
-pub use self::level::Level;
 
 /// Each kernel, compiled for one level. Calling one needs the level's instructions.
 pub(crate) struct Kernels {

@@ -21,7 +21,8 @@ struct Numbers(u64);
 impl Numbers {
     /// From 0 to less than 1.
     fn next(&mut self) -> f32 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        self.0 =
+            self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 40) as f32 / (1u64 << 24) as f32
     }
 
@@ -173,7 +174,8 @@ fn gelu_is_as_close_as_it_says() {
 /// Attention in the plainest way.
 fn plain_attention(qkv: &[f32], width: usize, heads: usize) -> Vec<f64> {
     let (size, length) = (width / heads, qkv.len() / (3 * width));
-    let at = |row: usize, part: usize, column: usize| f64::from(qkv[(row * 3 + part) * width + column]);
+    let at =
+        |row: usize, part: usize, column: usize| f64::from(qkv[(row * 3 + part) * width + column]);
     let mut mixed = vec![0.0; length * width];
     for head in 0..heads {
         for row in 0..length {
@@ -197,9 +199,15 @@ fn plain_attention(qkv: &[f32], width: usize, heads: usize) -> Vec<f64> {
 fn attention_is_that_of_plain_arithmetic() {
     for kernels in levels() {
         let mut numbers = Numbers(7);
-        for (length, width, heads) in
-            [(1, 64, 2), (2, 64, 4), (15, 192, 6), (16, 64, 1), (17, 128, 4), (50, 144, 3), (131, 64, 2)]
-        {
+        for (length, width, heads) in [
+            (1, 64, 2),
+            (2, 64, 4),
+            (15, 192, 6),
+            (16, 64, 1),
+            (17, 128, 4),
+            (50, 144, 3),
+            (131, 64, 2),
+        ] {
             for by in [0.1, 1.0, 6.0] {
                 let qkv = numbers.floats(length * 3 * width, by);
                 let mut found = vec![f32::NAN; length * width];
@@ -226,7 +234,8 @@ fn norms_are_those_of_plain_arithmetic() {
         kernels.normalise(&mut found, &norm, 0, &mut codes);
         let signed = signed(kernels, &codes, rows.len());
         for (at, found) in found.iter().enumerate() {
-            let row: Vec<f64> = rows[at / width * width..][..width].iter().map(|x| f64::from(*x)).collect();
+            let row: Vec<f64> =
+                rows[at / width * width..][..width].iter().map(|x| f64::from(*x)).collect();
             let mean = row.iter().sum::<f64>() / width as f64;
             let spread = row.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / width as f64;
             let at_row = at % width;

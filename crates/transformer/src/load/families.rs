@@ -70,7 +70,8 @@ fn norm(config: &Config, weights: &impl Weights, name: &str) -> Result<Norm, Err
 fn layer_parts(config: &Config, weights: &impl Weights, layer: usize) -> Result<LayerParts, Error> {
     let (hidden, inner) = (config.hidden, config.intermediate);
     let name = |part: &str| format!("encoder.layer.{layer}.{part}");
-    let attends = |part: &str| weights.matrix(&name(&format!("attention.self.{part}")), hidden, hidden);
+    let attends =
+        |part: &str| weights.matrix(&name(&format!("attention.self.{part}")), hidden, hidden);
     #[expect(clippy::cast_precision_loss, reason = "a head's width has few digits")]
     let divisor = ((hidden / config.heads) as f32).sqrt();
     let query = scale(attends("query")?, 1.0 / divisor);

@@ -48,12 +48,15 @@ impl<'a> Safetensors<'a> {
         }
         let data = tensor.data();
         let values: Vec<f32> = match tensor.dtype() {
-            Dtype::F32 => data.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect(),
+            Dtype::F32 => {
+                data.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect()
+            }
             Dtype::F16 => {
                 data.as_chunks().0.iter().map(|bytes| half(u16::from_le_bytes(*bytes))).collect()
             }
             Dtype::BF16 => {
-                let wide = |bytes: &[u8; 2]| f32::from_bits(u32::from(u16::from_le_bytes(*bytes)) << 16);
+                let wide =
+                    |bytes: &[u8; 2]| f32::from_bits(u32::from(u16::from_le_bytes(*bytes)) << 16);
                 data.as_chunks().0.iter().map(wide).collect()
             }
             other => {
@@ -70,7 +73,7 @@ impl<'a> Safetensors<'a> {
 }
 
 /// A float of 16 bits: a sign, 5 bits of exponent, 10 of fraction.
-fn half(bits: u16) -> f32 {
+pub(super) fn half(bits: u16) -> f32 {
     let sign = u32::from(bits & 0x8000) << 16;
     let magnitude = u32::from(bits & 0x7fff);
     let value = match magnitude {

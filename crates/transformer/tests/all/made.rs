@@ -10,8 +10,8 @@ pub(crate) type Tensors = BTreeMap<String, (Vec<usize>, Vec<f32>)>;
 
 /// The sizes of the models that are made.
 pub(crate) const HIDDEN: usize = 64;
-const INNER: usize = 128;
-const LAYERS: usize = 3;
+pub(crate) const INNER: usize = 128;
+pub(crate) const LAYERS: usize = 3;
 pub(crate) const VOCABULARY: usize = 90;
 pub(crate) const POSITIONS: usize = 40;
 pub(crate) const LABELS: usize = 3;
@@ -24,9 +24,10 @@ pub(crate) struct Made {
 }
 
 /// Numbers that look random, from `-by` to `by`.
-fn numbers(count: usize, by: f32, seed: &mut u64) -> Vec<f32> {
+pub(crate) fn numbers(count: usize, by: f32, seed: &mut u64) -> Vec<f32> {
     let mut next = || {
-        *seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        *seed =
+            seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         f32::from(u16::try_from(*seed >> 48).unwrap()) / 32_768.0 - 1.0
     };
     (0..count).map(|_| next() * by).collect()

@@ -3,5 +3,6 @@
 mod families;
 mod made;
 mod minilm;
+mod onnx;
 mod plain;
 mod refusals;

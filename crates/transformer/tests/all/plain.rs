@@ -79,7 +79,8 @@ impl Plain<'_> {
     pub(crate) fn states(&self, ids: &[u32]) -> Vec<f32> {
         let hidden = self.size("hidden_size");
         let row = |table: &str, row: usize| {
-            self.tensor(&format!("embeddings.{table}_embeddings.weight"))[row * hidden..][..hidden].to_vec()
+            self.tensor(&format!("embeddings.{table}_embeddings.weight"))[row * hidden..][..hidden]
+                .to_vec()
         };
         let offset = if self.config["model_type"] == "bert" { 0 } else { 2 };
         let mut states = Vec::new();
@@ -124,7 +125,7 @@ impl Plain<'_> {
 }
 
 /// By the error function's approximation 7.1.26 of Abramowitz and Stegun, to 1.5e-7.
-fn gelu(x: f32) -> f32 {
+pub(crate) fn gelu(x: f32) -> f32 {
     let z = (x / std::f32::consts::SQRT_2).abs();
     let t = 1.0 / (1.0 + 0.327_591_1 * z);
     let factors = [1.061_405_4, -1.453_152_1, 1.421_413_8, -0.284_496_74, 0.254_829_6];

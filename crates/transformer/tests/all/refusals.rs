@@ -67,7 +67,9 @@ fn weights_that_do_not_fit_are_named() {
     assert!(refusal(&made).to_string().contains(&format!("no `{name}`")));
 
     for wrong in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
-        for name in [name, "embeddings.word_embeddings.weight", "encoder.layer.0.output.LayerNorm.bias"] {
+        for name in
+            [name, "embeddings.word_embeddings.weight", "encoder.layer.0.output.LayerNorm.bias"]
+        {
             let mut made = Made::bert();
             made.tensors.get_mut(name).unwrap().1[5] = wrong;
             let error = refusal(&made).to_string();
