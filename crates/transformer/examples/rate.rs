@@ -29,7 +29,7 @@ type Outcome<T> = Result<T, Box<dyn Error>>;
 
 const POSTS: &str = "1000";
 const LENGTH_MAX: &str = "128";
-const ROUNDS: usize = 5;
+const ROUNDS: usize = 2;
 /// Posts that are handed over at a time.
 const BATCH: usize = 200;
 
@@ -39,7 +39,7 @@ fn main() -> Outcome<()> {
         return Err("MODEL POSTS [--onnx FILE] [--float FILE]".into());
     };
     let option = |name: &str| {
-        options.chunks_exact(2).find(|option| option[0] == name).map(|option| option[1].clone())
+        options.chunks_exact(2).find(|option| option[0] == name).map(|option| option[1].as_str())
     };
     let folder = Path::new(folder);
     let level = Level::chosen()?;
@@ -60,14 +60,14 @@ fn compare(
     model: &Model,
     folder: &Path,
     posts: &str,
-    onnx: Option<String>,
-    float: Option<String>,
+    onnx: Option<&str>,
+    float: Option<&str>,
     scratch: &Path,
 ) -> Outcome<()> {
     let ids_file = scratch.join("ids.json");
     let start = |file: &str| Peer::start(file, &folder.join("tokenizer.json"), posts, &ids_file);
-    let mut peer = onnx.as_deref().map(start).transpose()?;
-    let mut float = float.as_deref().map(start).transpose()?;
+    let mut peer = onnx.map(start).transpose()?;
+    let mut float = float.map(start).transpose()?;
     let texts: Vec<Vec<u32>> = serde_json::from_slice(&fs::read(&ids_file)?)?;
     let texts: Vec<&[u32]> = texts.iter().map(Vec::as_slice).collect();
     let tokens: usize = texts.iter().map(|ids| ids.len()).sum();

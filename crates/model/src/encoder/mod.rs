@@ -13,6 +13,7 @@ mod batch;
 mod card;
 mod clean;
 mod files;
+mod fused;
 mod onnx;
 mod rten;
 mod runtime;
@@ -23,6 +24,7 @@ pub use batch::{Batch, plan};
 pub use card::Card;
 pub use clean::{Cleaner, Rule};
 pub use files::{EncoderSource, is_embedded};
+pub use fused::Fused;
 pub use rten::{ModelFile, Rten};
 pub use runtime::{OutputSpec, Rows, Runtime};
 pub use tokenise::Tokeniser;
@@ -66,6 +68,7 @@ pub struct Encoder {
     tokeniser: Tokeniser,
     workers: Workers,
     batch_tokens: usize,
+    runtime: &'static str,
 }
 
 impl Encoder {
@@ -88,14 +91,16 @@ impl Encoder {
         };
         let cleaner = Cleaner::new(&card.name, &described.normalisation)?;
         let tokeniser = Tokeniser::parse(&tokenizer.name, &tokenizer.content, cleaner, tokens_max)?;
-        let mut runtime = Rten::load(&model.name, model.content, &described.outputs())?;
-        try_out(&mut runtime, &tokeniser, tokens_max)?;
+        let mut runtime = runtime(&model.name, model.content, &described.outputs())?;
+        let name = runtime.name();
+        try_out(&mut *runtime, &tokeniser, tokens_max)?;
         let threads = match options.threads {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
             threads => threads,
         };
-        let workers = Workers::start(&model.name, Box::new(runtime), threads)?;
-        Ok(Self { card: described, tokeniser, workers, batch_tokens: options.batch_tokens })
+        let workers = Workers::start(&model.name, runtime, threads)?;
+        let batch_tokens = options.batch_tokens;
+        Ok(Self { card: described, tokeniser, workers, batch_tokens, runtime: name })
     }
 
     /// Reads texts, in one pass each. The answers come in their order; what is wrong with one text
@@ -129,10 +134,27 @@ impl Encoder {
         self.card.topics(reading.topics, linear)
     }
 
+    /// What runs the model: the name of a [`Runtime`].
+    pub fn runtime(&self) -> &'static str {
+        self.runtime
+    }
+
     /// How many threads compute.
     pub fn threads(&self) -> usize {
         self.workers.threads()
     }
+}
+
+/// The fastest that can run the model: ours, or else the one that runs any.
+fn runtime(
+    name: &str,
+    file: ModelFile,
+    outputs: &[OutputSpec],
+) -> Result<Box<dyn Runtime>, ModelError> {
+    Ok(match Fused::load(name, file.bytes(), outputs)? {
+        Some(fused) => Box::new(fused),
+        None => Box::new(Rten::load(name, file, outputs)?),
+    })
 }
 
 /// Runs the model once, over a short text and the longest, with the last token that the tokenizer

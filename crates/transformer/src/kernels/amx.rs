@@ -80,7 +80,7 @@ fn is_permitted() -> bool {
     false
 }
 
-/// What `ldtilecfg` reads: all eight tiles have 16 rows of 64 bytes.
+/// What `ldtilecfg` reads: all eight tiles have 16 rows ([`ROWS`]) of 64 bytes ([`ROW_BYTES`]).
 #[repr(C, align(64))]
 struct Configuration([u8; 64]);
 
@@ -92,8 +92,8 @@ static CONFIGURATION: Configuration = {
     bytes[PALETTE] = 1;
     let mut tile = 0;
     while tile < 8 {
-        bytes[BYTES + 2 * tile] = ROW_BYTES as u8;
-        bytes[HEIGHTS + tile] = ROWS as u8;
+        bytes[BYTES + 2 * tile] = 64;
+        bytes[HEIGHTS + tile] = 16;
         tile += 1;
     }
     Configuration(bytes)

@@ -30,6 +30,8 @@ impl Avx512 {
 }
 
 const LANES: usize = 16;
+/// The vectors in a row of a tile.
+const VECTORS: usize = 4;
 
 /// A function of vectors that is an instruction.
 macro_rules! instruction {
@@ -155,10 +157,9 @@ unsafe fn turn(from: *const f32, stride: usize, to: *mut f32, to_stride: usize) 
 }
 
 impl Tiles for Avx512 {
-    // 24 of the 32 registers hold sums. A high tile asks the second cache for less than a broad one
-    // does: a weight is read once for 12 rows.
-    const ROWS: usize = 12;
-    const COLUMNS: usize = 32;
+    // 24 of the 32 registers hold sums.
+    const ROWS: usize = 6;
+    const COLUMNS: usize = LANES * VECTORS;
     // `vpdpbusd` multiplies unsigned bytes with signed ones.
     const FLIP: u8 = 0x80;
 
@@ -173,13 +174,7 @@ impl Tiles for Avx512 {
                 3 => tile::<3>(codes, panel, to),
                 4 => tile::<4>(codes, panel, to),
                 5 => tile::<5>(codes, panel, to),
-                6 => tile::<6>(codes, panel, to),
-                7 => tile::<7>(codes, panel, to),
-                8 => tile::<8>(codes, panel, to),
-                9 => tile::<9>(codes, panel, to),
-                10 => tile::<10>(codes, panel, to),
-                11 => tile::<11>(codes, panel, to),
-                _ => tile::<12>(codes, panel, to),
+                _ => tile::<6>(codes, panel, to),
             }
         }
     }
@@ -193,30 +188,32 @@ impl Tiles for Avx512 {
 #[target_feature(enable = "avx512f,avx512vnni")]
 unsafe fn tile<const N: usize>(codes: &[u8], panel: Panel<'_>, to: &mut Tile) {
     let (start, codes) = (panel.start.as_ptr(), codes.as_ptr());
-    // SAFETY: 32 columns.
-    let start =
-        unsafe { [_mm512_loadu_si512(start.cast()), _mm512_loadu_si512(start.add(16).cast())] };
-    let mut sums = [start; N];
+    let mut sums = [[_mm512_setzero_si512(); VECTORS]; N];
+    for row in &mut sums {
+        for (vector, sum) in row.iter_mut().enumerate() {
+            // SAFETY: there is a start for each column.
+            *sum = unsafe { _mm512_loadu_si512(start.add(vector * LANES).cast()) };
+        }
+    }
     for group in 0..panel.inputs / 4 {
-        // SAFETY: a group has 32 columns of 4 weights.
-        let weights = unsafe {
-            let group = panel.weights.as_ptr().add(group * 128);
-            [_mm512_loadu_si512(group.cast()), _mm512_loadu_si512(group.add(64).cast())]
-        };
+        let mut weights = [_mm512_setzero_si512(); VECTORS];
+        for (vector, weights) in weights.iter_mut().enumerate() {
+            let at = (group * VECTORS + vector) * 4 * LANES;
+            // SAFETY: a group has four weights for each column.
+            *weights = unsafe { _mm512_loadu_si512(panel.weights.as_ptr().add(at).cast()) };
+        }
         for (row, sums) in sums.iter_mut().enumerate() {
+            let at = row * panel.inputs + group * 4;
             // SAFETY: four codes of the row.
-            let codes =
-                unsafe { codes.add(row * panel.inputs + group * 4).cast::<i32>().read_unaligned() };
+            let codes = unsafe { codes.add(at).cast::<i32>().read_unaligned() };
             let codes = _mm512_set1_epi32(codes);
             for (sum, weights) in sums.iter_mut().zip(weights) {
                 *sum = _mm512_dpbusd_epi32(*sum, codes, weights);
             }
         }
     }
-    for (row, sums) in sums.into_iter().enumerate() {
-        for (half, sum) in sums.into_iter().enumerate() {
-            // SAFETY: a tile has 32 sums for each row.
-            unsafe { _mm512_storeu_si512(to.0.as_mut_ptr().add(row * 32 + half * 16).cast(), sum) }
-        }
+    for (sum, to) in sums.as_flattened().iter().zip(to.0.chunks_exact_mut(LANES)) {
+        // SAFETY: there is room for a vector.
+        unsafe { _mm512_storeu_si512(to.as_mut_ptr().cast(), *sum) }
     }
 }

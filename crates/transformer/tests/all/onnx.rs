@@ -278,14 +278,15 @@ fn embedded(made: &Made) -> (Vec<u8>, Vec<Vec<f32>>) {
         norm(&mut file, &name("output.norm"), &format!("encoder.layer.{layer}.output.LayerNorm"));
     }
     let mut heads = Vec::new();
-    for (seed, (name, inputs, outputs)) in (70..).zip([
+    for (seed, (name, inputs, outputs)) in (70u64..).zip([
         ("pool.scores", HIDDEN, 1),
         ("sentiment.dense", 3 * HIDDEN, 20),
         ("sentiment.logits", 20, LABELS),
         ("topics.logits", 3 * HIDDEN, 19),
     ]) {
-        let weights = numbers(inputs * outputs, 0.3, &mut (seed + 0));
-        let biases = numbers(outputs, 0.3, &mut (seed + 50));
+        let mut state = seed;
+        let weights = numbers(inputs * outputs, 0.3, &mut state);
+        let biases = numbers(outputs, 0.3, &mut state);
         file.floats(&format!("{name}.weight"), &[inputs, outputs], &weights);
         file.floats(&format!("{name}.bias"), &[outputs], &biases);
         heads.extend([weights, biases]);

@@ -38,7 +38,6 @@ impl Plain<'_> {
     fn norm(&self, name: &str, rows: &mut [f32]) {
         let scale = self.tensor(&format!("{name}.weight"));
         let shift = self.tensor(&format!("{name}.bias"));
-        #[expect(clippy::cast_possible_truncation, reason = "a small number")]
         let epsilon = self.config["layer_norm_eps"].as_f64().unwrap() as f32;
         for row in rows.chunks_exact_mut(scale.len()) {
             #[expect(clippy::cast_precision_loss, reason = "a small number")]

@@ -101,7 +101,7 @@ fn texts_that_can_not_be_run_are_named_and_the_shortest_and_longest_are_run() {
     let whole = vec![last; POSITIONS];
     for (text, named) in [
         (&[][..], "0 tokens; it must be 1 to 40"),
-        (&vec![1; POSITIONS + 1], "41 tokens"),
+        (&[1; POSITIONS + 1], "41 tokens"),
         (&[1, last + 1], "there is no token 90, but 0 to 89"),
         (&[u32::MAX], "there is no token 4294967295"),
     ] {
