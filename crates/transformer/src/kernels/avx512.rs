@@ -31,7 +31,7 @@ impl Avx512 {
 
 const LANES: usize = 16;
 /// The vectors in a row of a tile.
-const VECTORS: usize = 4;
+const VECTORS: usize = 2;
 
 /// A function of vectors that is an instruction.
 macro_rules! instruction {
@@ -157,8 +157,9 @@ unsafe fn turn(from: *const f32, stride: usize, to: *mut f32, to_stride: usize) 
 }
 
 impl Tiles for Avx512 {
-    // 24 of the 32 registers hold sums.
-    const ROWS: usize = 6;
+    // 24 of the 32 registers hold sums. A high tile asks the caches for less than a broad one does: a
+    // weight is read once for 12 rows.
+    const ROWS: usize = 12;
     const COLUMNS: usize = LANES * VECTORS;
     // `vpdpbusd` multiplies unsigned bytes with signed ones.
     const FLIP: u8 = 0x80;
@@ -174,7 +175,13 @@ impl Tiles for Avx512 {
                 3 => tile::<3>(codes, panel, to),
                 4 => tile::<4>(codes, panel, to),
                 5 => tile::<5>(codes, panel, to),
-                _ => tile::<6>(codes, panel, to),
+                6 => tile::<6>(codes, panel, to),
+                7 => tile::<7>(codes, panel, to),
+                8 => tile::<8>(codes, panel, to),
+                9 => tile::<9>(codes, panel, to),
+                10 => tile::<10>(codes, panel, to),
+                11 => tile::<11>(codes, panel, to),
+                _ => tile::<12>(codes, panel, to),
             }
         }
     }
