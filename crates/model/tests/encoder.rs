@@ -41,6 +41,8 @@ fn read(encoder: &Encoder, texts: &[&str]) -> Vec<Reading> {
 fn one_pass_gives_sentiment_topics_and_embedding() {
     let encoder = encoder();
     assert_eq!(encoder.threads(), 2);
+    // It is no transformer: the runtime that runs anything takes it.
+    assert_eq!(encoder.runtime(), "rten");
     let readings = read(&encoder, &["good day", "a bad, bad goal", "the song"]);
     let mood = |reading| encoder.sentiment(reading, LINEAR).top().0;
     assert_eq!(readings.iter().map(mood).collect::<Vec<_>>(), ["positive", "negative", "negative"]);

@@ -26,8 +26,7 @@ use crate::{
 };
 
 /// What the stages use where nothing is said: the best that the program has in it.
-const DEFAULT: ModelChoice =
-    if is_embedded() { ModelChoice::Encoder } else { ModelChoice::Linear };
+const DEFAULT: ModelChoice = if is_embedded() { ModelChoice::Encoder } else { ModelChoice::Linear };
 /// The largest batch. Beyond the cache of a core, more tokens only take memory.
 const BATCH_TOKENS_MAX: usize = 1 << 16;
 
@@ -57,8 +56,10 @@ pub struct ModelSettings {
     /// The folder of the encoder: `encoder.onnx`, `tokenizer.json` and `encoder.json`. Without it,
     /// the one that is part of the program.
     pub encoder: Option<PathBuf>,
-    /// What runs the models: `rten`, in Rust alone; `ort`, ONNX Runtime, whose library has to be
-    /// installed (`ORT_DYLIB_PATH`); `auto`: `ort` for models by name where it is there, else `rten`.
+    /// What runs the models: `fused`, ours, for encoders like the one in the program; `rten`, for any
+    /// model, in Rust alone; `ort`, ONNX Runtime, whose library has to be installed
+    /// (`ORT_DYLIB_PATH`); `auto`: `fused` for the encoder, `ort` for models by name where it is
+    /// there, `rten` otherwise.
     pub runtime: RuntimeSetting,
     /// Threads of each model; 0: as many as `compute.threads`.
     pub threads: usize,
@@ -76,6 +77,8 @@ pub enum RuntimeSetting {
     /// As the model is, and what is there.
     #[default]
     Auto,
+    /// Ours.
+    Fused,
     /// The crate `rten`.
     Rten,
     /// ONNX Runtime.
@@ -86,6 +89,7 @@ impl From<RuntimeSetting> for RuntimeChoice {
     fn from(setting: RuntimeSetting) -> Self {
         match setting {
             RuntimeSetting::Auto => Self::Auto,
+            RuntimeSetting::Fused => Self::Fused,
             RuntimeSetting::Rten => Self::Rten,
             RuntimeSetting::Ort => Self::Ort,
         }

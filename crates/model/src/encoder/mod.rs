@@ -14,6 +14,7 @@ mod card;
 mod clean;
 mod engine;
 mod files;
+mod fused;
 mod onnx;
 mod onnx_runtime;
 mod rten;
@@ -28,6 +29,7 @@ pub use clean::{Cleaner, Rule};
 pub(crate) use engine::Engine;
 pub use files::{EncoderSource, ModelFile, is_embedded};
 pub(crate) use files::{MODEL_BYTES_MAX, OTHER_BYTES_MAX, read};
+pub use fused::Fused;
 pub(crate) use onnx::Outline;
 pub use onnx_runtime::{OnnxRuntime, is_installed};
 pub use rten::Rten;
@@ -57,10 +59,12 @@ pub struct EncoderOptions {
 /// What runs a model.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub enum RuntimeChoice {
-    /// ONNX Runtime for models by name, where its library is there and takes the model: it is the
-    /// faster one. `rten` for the encoder, and otherwise.
+    /// For the encoder, ours where it knows the model. For models by name, ONNX Runtime where its
+    /// library is there and takes the model. Otherwise `rten`.
     #[default]
     Auto,
+    /// Ours: the fastest, for the models that it knows.
+    Fused,
     /// The crate `rten`, in Rust alone.
     Rten,
     /// ONNX Runtime; it is an error where its library is not there.
@@ -76,7 +80,16 @@ impl RuntimeChoice {
         spec: &ModelSpec,
     ) -> Result<Box<dyn Runtime>, ModelError> {
         Ok(match self {
-            Self::Auto | Self::Rten => Box::new(Rten::load(name, file, spec)?),
+            Self::Auto => match Fused::load(name, &file, spec)? {
+                Some(fused) => Box::new(fused),
+                None => Box::new(Rten::load(name, file, spec)?),
+            },
+            Self::Fused => Box::new(Fused::load(name, &file, spec)?.ok_or_else(|| {
+                let problem = "the runtime `fused` does not know this kind of model; set the \
+                               runtime `auto`, or another";
+                ModelError::new(name, problem)
+            })?),
+            Self::Rten => Box::new(Rten::load(name, file, spec)?),
             Self::Ort => Box::new(OnnxRuntime::load(name, file, spec)?),
         })
     }
@@ -88,12 +101,13 @@ impl RuntimeChoice {
         file: ModelFile,
         spec: &ModelSpec,
     ) -> Result<Box<dyn Runtime>, ModelError> {
-        if self == Self::Auto
-            && let Ok(loaded) = Self::Ort.load(name, file.clone(), spec)
-        {
-            return Ok(loaded);
+        if self != Self::Auto {
+            return self.load(name, file, spec);
         }
-        self.load(name, file, spec)
+        match Self::Ort.load(name, file.clone(), spec) {
+            Ok(loaded) => Ok(loaded),
+            Err(_) => Self::Rten.load(name, file, spec),
+        }
     }
 }
 

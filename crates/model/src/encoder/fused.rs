@@ -1,0 +1,79 @@
+//! Our own runtime: `wingbeat-transformer`, for the encoders that it knows. Texts are packed, not
+//! padded.
+
+use std::sync::Arc;
+
+use wingbeat_transformer::{Error, Level, Model, Workspace};
+
+use super::{Batch, ModelFile, ModelSpec, Outline, OutputSpec, Rows, Runtime};
+use crate::ModelError;
+
+/// What all workers share.
+struct Shared {
+    name: String,
+    model: Model,
+    /// The outputs that it was loaded for: their places among those of the model, and their widths.
+    outputs: Vec<(usize, usize)>,
+}
+
+/// A model in `wingbeat-transformer`.
+pub struct Fused {
+    shared: Arc<Shared>,
+    work: Workspace,
+}
+
+impl Fused {
+    /// Loads a model out of its ONNX file. `name` is that of the file, for errors; it must have
+    /// these outputs. `None`: it is a model of another kind, which a general runtime may run.
+    ///
+    /// # Errors
+    ///
+    /// When the file is damaged, lacks an output, or `WINGBEAT_CPU` asks for instructions that the
+    /// machine does not have.
+    pub fn load(
+        name: &str,
+        file: &ModelFile,
+        spec: &ModelSpec,
+    ) -> Result<Option<Self>, ModelError> {
+        Outline::read(name, file.bytes())?.check(name, spec)?;
+        let failed = |error: &Error| ModelError::new(name, error.to_string());
+        let level = Level::chosen().map_err(|error| failed(&error))?;
+        let model = match Model::from_onnx(file.bytes(), None, level) {
+            Ok(model) => model,
+            Err(error) if error.is_unsupported() => return Ok(None),
+            Err(error) => return Err(failed(&error)),
+        };
+        let find = |wanted: &OutputSpec| {
+            let OutputSpec { name, width, pooling } = wanted;
+            let fits = |found: usize| width.is_none_or(|width| width == found);
+            let is_it = |(_, (has, width)): &(usize, (&str, usize))| has == name && fits(*width);
+            let (at, (_, width)) = model.outputs().enumerate().find(is_it)?;
+            pooling.is_none().then_some((at, width))
+        };
+        let Some(outputs) = spec.outputs.iter().map(find).collect() else { return Ok(None) };
+        let shared = Shared { name: name.to_owned(), outputs, model };
+        Ok(Some(Self { shared: Arc::new(shared), work: Workspace::default() }))
+    }
+}
+
+impl Runtime for Fused {
+    fn name(&self) -> &'static str {
+        "fused"
+    }
+
+    fn times(self: Box<Self>, count: usize) -> Result<Vec<Box<dyn Runtime>>, ModelError> {
+        let one = || Self { shared: Arc::clone(&self.shared), work: Workspace::default() };
+        Ok((0..count).map(|_| Box::new(one()) as _).collect())
+    }
+
+    fn infer(&mut self, batch: &Batch) -> Result<Vec<Rows>, ModelError> {
+        let Shared { name, model, outputs } = &*self.shared;
+        let run = model.run(&mut self.work, batch.texts());
+        run.map_err(|error| ModelError::new(name, error.to_string()))?;
+        let rows = |(at, width): &(usize, usize)| Rows {
+            width: *width,
+            values: self.work.rows(*at).to_vec(),
+        };
+        Ok(outputs.iter().map(rows).collect())
+    }
+}

@@ -1,0 +1,260 @@
+//! AVX2, alone or with AVX-VNNI.
+//!
+//! AVX2's own product of bytes, `vpmaddubsw`, takes unsigned bytes and signed ones, and adds two
+//! products in 16 bits, where they saturate: 255 * 127 * 2 is too much. Codes of 7 bits would fit,
+//! but give other results than every other kernel. So the unsigned bytes are the codes without their
+//! signs, and the signs go to the weights (`vpsignb`): 127 * 127 * 2 fits, and the result is exact.
+//! That costs as many instructions as products of 16 bits would, but half the memory.
+
+use std::arch::x86_64::*;
+
+use super::{
+    Kernels, entry_points,
+    float::Floats,
+    product::{Panel, Tile, Tiles},
+};
+
+pub(super) static AVX2: Kernels =
+    entry_points!(Avx2, Avx2::assume(), Avx2, Avx2::assume(), "avx2,fma");
+pub(super) static AVX_VNNI: Kernels =
+    entry_points!(AvxVnni, Avx2::assume(), AvxVnni, AvxVnni::assume(), "avx2,fma,avxvnni");
+
+/// The machine has AVX2 and FMA.
+#[derive(Clone, Copy)]
+struct Avx2(());
+
+impl Avx2 {
+    /// The machine has it.
+    #[target_feature(enable = "avx2,fma")]
+    #[inline]
+    fn assume() -> Self {
+        Self(())
+    }
+}
+
+/// The machine has AVX-VNNI.
+#[derive(Clone, Copy)]
+struct AvxVnni(());
+
+impl AvxVnni {
+    /// The machine has it.
+    #[target_feature(enable = "avxvnni")]
+    #[inline]
+    fn assume() -> Self {
+        Self(())
+    }
+}
+
+const LANES: usize = 8;
+
+/// A function of vectors that is an instruction, or a few.
+macro_rules! instruction {
+    ($name:ident($($argument:ident),*) = $($value:tt)*) => {
+        #[inline(always)]
+        fn $name(self, $($argument: __m256),*) -> __m256 {
+            // SAFETY: the machine has the instructions, since there is a `self`.
+            unsafe { $($value)* }
+        }
+    };
+}
+
+impl Floats for Avx2 {
+    type Vector = __m256;
+    const LANES: usize = LANES;
+
+    instruction!(add(a, b) = _mm256_add_ps(a, b));
+    instruction!(sub(a, b) = _mm256_sub_ps(a, b));
+    instruction!(mul(a, b) = _mm256_mul_ps(a, b));
+    instruction!(mul_add(a, b, c) = _mm256_fmadd_ps(a, b, c));
+    instruction!(max(a, b) = _mm256_max_ps(a, b));
+    instruction!(min(a, b) = _mm256_min_ps(a, b));
+    instruction!(abs(a) = _mm256_andnot_ps(_mm256_set1_ps(-0.0), a));
+    instruction!(
+        round(a) = _mm256_round_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(a)
+    );
+
+    #[inline(always)]
+    fn scale(self, a: __m256, n: __m256) -> __m256 {
+        // SAFETY: the machine has the instructions.
+        unsafe {
+            // `n` and the exponent's bias, to where a float has its exponent.
+            let exponent = _mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127));
+            _mm256_mul_ps(a, _mm256_castsi256_ps(_mm256_slli_epi32::<23>(exponent)))
+        }
+    }
+
+    #[inline(always)]
+    fn splat(self, value: f32) -> __m256 {
+        // SAFETY: the machine has the instructions.
+        unsafe { _mm256_set1_ps(value) }
+    }
+
+    #[inline(always)]
+    unsafe fn read(self, from: *const f32) -> __m256 {
+        // SAFETY: the machine has the instructions, and the caller vouches for 8 floats.
+        unsafe { _mm256_loadu_ps(from) }
+    }
+
+    #[inline(always)]
+    unsafe fn write(self, vector: __m256, to: *mut f32) {
+        // SAFETY: as in `read`.
+        unsafe { _mm256_storeu_ps(to, vector) }
+    }
+
+    #[inline(always)]
+    unsafe fn read_integers(self, from: *const i32) -> __m256 {
+        // SAFETY: as in `read`.
+        unsafe { _mm256_cvtepi32_ps(_mm256_loadu_si256(from.cast())) }
+    }
+
+    #[inline(always)]
+    unsafe fn write_codes(self, vector: __m256, flip: u8, to: *mut u8) {
+        // SAFETY: the machine has the instructions, and the caller vouches for 8 bytes.
+        unsafe {
+            let codes = _mm256_cvtps_epi32(vector);
+            let (low, high) = (_mm256_castsi256_si128(codes), _mm256_extracti128_si256::<1>(codes));
+            let codes = _mm_packs_epi32(low, high);
+            let codes = _mm_packs_epi16(codes, codes);
+            let codes = _mm_xor_si128(codes, _mm_set1_epi8(flip.cast_signed()));
+            _mm_storel_epi64(to.cast(), codes);
+        }
+    }
+
+    #[inline(always)]
+    fn sum(self, a: __m256) -> f32 {
+        // SAFETY: the machine has the instructions.
+        unsafe {
+            let four = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps::<1>(a));
+            let two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+            _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)))
+        }
+    }
+
+    #[inline(always)]
+    fn largest(self, a: __m256) -> f32 {
+        // SAFETY: the machine has the instructions.
+        unsafe {
+            let four = _mm_max_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps::<1>(a));
+            let two = _mm_max_ps(four, _mm_movehl_ps(four, four));
+            _mm_cvtss_f32(_mm_max_ss(two, _mm_movehdup_ps(two)))
+        }
+    }
+}
+
+impl Tiles for Avx2 {
+    const ROWS: usize = 4;
+    const COLUMNS: usize = 16;
+    const FLIP: u8 = 0;
+
+    #[inline(always)]
+    fn multiply(self, codes: &[u8], rows: usize, panel: Panel<'_>, to: &mut Tile) {
+        panel.check::<Self>(codes, rows);
+        // SAFETY: the machine has the instructions, and the operands were checked.
+        unsafe {
+            match rows {
+                1 => tile_by_sign::<1>(codes, panel, to),
+                2 => tile_by_sign::<2>(codes, panel, to),
+                3 => tile_by_sign::<3>(codes, panel, to),
+                _ => tile_by_sign::<4>(codes, panel, to),
+            }
+        }
+    }
+}
+
+impl Tiles for AvxVnni {
+    const ROWS: usize = 6;
+    const COLUMNS: usize = 16;
+    // `vpdpbusd` multiplies unsigned bytes with signed ones.
+    const FLIP: u8 = 0x80;
+
+    #[inline(always)]
+    fn multiply(self, codes: &[u8], rows: usize, panel: Panel<'_>, to: &mut Tile) {
+        panel.check::<Self>(codes, rows);
+        // SAFETY: the machine has the instructions, and the operands were checked.
+        unsafe {
+            match rows {
+                1 => tile_by_vnni::<1>(codes, panel, to),
+                2 => tile_by_vnni::<2>(codes, panel, to),
+                3 => tile_by_vnni::<3>(codes, panel, to),
+                4 => tile_by_vnni::<4>(codes, panel, to),
+                5 => tile_by_vnni::<5>(codes, panel, to),
+                _ => tile_by_vnni::<6>(codes, panel, to),
+            }
+        }
+    }
+}
+
+/// Multiplies `N` rows.
+///
+/// # Safety
+///
+/// The operands have what [`Panel::check`] asks for.
+#[target_feature(enable = "avx2")]
+unsafe fn tile_by_sign<const N: usize>(codes: &[u8], panel: Panel<'_>, to: &mut Tile) {
+    let ones = _mm256_set1_epi16(1);
+    // SAFETY: what the caller vouches for.
+    unsafe {
+        tile::<N>(codes, panel, to, |sum, codes, weights| {
+            let signed = _mm256_sign_epi8(weights, codes);
+            let pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(codes), signed);
+            _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, ones))
+        });
+    }
+}
+
+/// Multiplies `N` rows.
+///
+/// # Safety
+///
+/// The operands have what [`Panel::check`] asks for.
+#[target_feature(enable = "avx2,avxvnni")]
+unsafe fn tile_by_vnni<const N: usize>(codes: &[u8], panel: Panel<'_>, to: &mut Tile) {
+    // SAFETY: what the caller vouches for.
+    unsafe {
+        tile::<N>(codes, panel, to, |sum, codes, weights| {
+            _mm256_dpbusd_avx_epi32(sum, codes, weights)
+        });
+    }
+}
+
+/// Multiplies `N` rows; `add` adds products of four bytes to each sum.
+///
+/// # Safety
+///
+/// The operands have what [`Panel::check`] asks for, and the machine has AVX2.
+#[inline(always)]
+unsafe fn tile<const N: usize>(
+    codes: &[u8],
+    panel: Panel<'_>,
+    to: &mut Tile,
+    add: impl Fn(__m256i, __m256i, __m256i) -> __m256i,
+) {
+    let (start, codes) = (panel.start.as_ptr(), codes.as_ptr());
+    // SAFETY: 16 columns.
+    let start =
+        unsafe { [_mm256_loadu_si256(start.cast()), _mm256_loadu_si256(start.add(8).cast())] };
+    let mut sums = [start; N];
+    for group in 0..panel.inputs / 4 {
+        // SAFETY: a group has 16 columns of 4 weights.
+        let weights = unsafe {
+            let group = panel.weights.as_ptr().add(group * 64);
+            [_mm256_loadu_si256(group.cast()), _mm256_loadu_si256(group.add(32).cast())]
+        };
+        for (row, sums) in sums.iter_mut().enumerate() {
+            // SAFETY: four codes of the row, and the machine has the instructions.
+            let codes = unsafe {
+                let codes = codes.add(row * panel.inputs + group * 4);
+                _mm256_set1_epi32(codes.cast::<i32>().read_unaligned())
+            };
+            for (sum, weights) in sums.iter_mut().zip(weights) {
+                *sum = add(*sum, codes, weights);
+            }
+        }
+    }
+    for (row, sums) in sums.into_iter().enumerate() {
+        for (half, sum) in sums.into_iter().enumerate() {
+            // SAFETY: a tile has 16 sums for each row.
+            unsafe { _mm256_storeu_si256(to.0.as_mut_ptr().add(row * 16 + half * 8).cast(), sum) }
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! What products read: weights in the layout of their kernel, and states as codes.
+
+use super::{Aligned, Kernels, product::Panel};
+
+/// Weights of a matrix, as signed bytes: row by row, each of which gives one number of the output.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Matrix {
+    /// The numbers of the input, and of a row.
+    pub(crate) inputs: usize,
+    /// `weight = code * scale of its row`, from -127 to 127.
+    pub(crate) codes: Vec<i8>,
+    /// A scale for each row.
+    pub(crate) scales: Vec<f32>,
+    /// A bias for each row.
+    pub(crate) biases: Vec<f32>,
+}
+
+/// A matrix in the layout of a kernel.
+///
+/// Panels of as many columns (numbers of the output) as a tile has; in each, groups of four rows
+/// (numbers of the input); in each, the columns; in each, the four weights.
+pub(crate) struct Packed {
+    pub(super) inputs: usize,
+    pub(super) outputs: usize,
+    weights: Aligned<i8>,
+    pub(super) scales: Aligned<f32>,
+    pub(super) biases: Aligned<f32>,
+    /// What sums start with: where codes are stored with 128 added, what that adds to them, taken
+    /// off beforehand.
+    start: Aligned<i32>,
+}
+
+impl Packed {
+    /// Packs a matrix for these kernels. Inputs must be a multiple of 4, outputs one of a tile's
+    /// columns.
+    pub(crate) fn new(kernels: &Kernels, matrix: &Matrix) -> Self {
+        let (inputs, outputs) = (matrix.inputs, matrix.scales.len());
+        let columns = kernels.columns;
+        assert!(inputs.is_multiple_of(4) && outputs.is_multiple_of(columns));
+        assert!(matrix.codes.len() == inputs * outputs && matrix.biases.len() == outputs);
+        let mut weights = Aligned::zeros(inputs * outputs);
+        let mut start = Aligned::zeros(outputs);
+        let added = if kernels.flip == 0 { 0 } else { 128 };
+        for (output, row) in matrix.codes.chunks_exact(inputs).enumerate() {
+            let (panel, column) = (output / columns, output % columns);
+            let panel = &mut weights[panel * columns * inputs..][..columns * inputs];
+            for (group, codes) in row.chunks_exact(4).enumerate() {
+                panel[(group * columns + column) * 4..][..4].copy_from_slice(codes);
+            }
+            start[output] = -added * row.iter().map(|code| i32::from(*code)).sum::<i32>();
+        }
+        let scales = matrix.scales.iter().copied().collect();
+        let biases = matrix.biases.iter().copied().collect();
+        Self { inputs, outputs, weights, scales, biases, start }
+    }
+
+    /// Its panels, of so many columns.
+    #[inline(always)]
+    pub(super) fn panels(&self, columns: usize) -> impl Iterator<Item = Panel<'_>> {
+        let inputs = self.inputs;
+        let start = self.start.chunks_exact(columns);
+        let panels = self.weights.chunks_exact(inputs * columns).zip(start);
+        panels.map(move |(weights, start)| Panel { weights, start, inputs })
+    }
+}
+
+/// Rows behind the last, which a kernel may read (and not use).
+const ROWS_BEHIND: usize = 16;
+
+/// Rows of states as bytes, each with a scale of its own: `value = code * scale`.
+#[derive(Default)]
+pub(crate) struct Codes {
+    pub(super) width: usize,
+    /// In the form of the kernel that wrote them.
+    codes: Aligned<u8>,
+    pub(super) scales: Aligned<f32>,
+}
+
+impl Codes {
+    /// Makes room for so many rows of this width. What was in it is lost.
+    pub(crate) fn grow(&mut self, rows: usize, width: usize) {
+        self.width = width;
+        self.codes.grow((rows + ROWS_BEHIND) * width);
+        self.scales.grow(rows);
+    }
+
+    /// The codes from this row on.
+    #[inline(always)]
+    pub(super) fn from(&self, row: usize) -> &[u8] {
+        &self.codes[row * self.width..]
+    }
+
+    /// The codes of a row, and its scale.
+    #[inline(always)]
+    pub(super) fn row_mut(&mut self, row: usize) -> (&mut [u8], &mut f32) {
+        (&mut self.codes[row * self.width..][..self.width], &mut self.scales[row])
+    }
+}
+
+/// The parameters of a layer normalisation.
+pub(crate) struct Norm {
+    pub(crate) scale: Vec<f32>,
+    pub(crate) shift: Vec<f32>,
+    pub(crate) epsilon: f32,
+}

@@ -1,0 +1,299 @@
+//! Every level that the machine has, beside plain arithmetic: where it is in integers, bit for bit.
+
+#![expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "small numbers")]
+
+use proptest::{prelude::*, test_runner::TestRunner};
+
+use super::*;
+
+fn levels() -> Vec<&'static Kernels> {
+    let kernels: Vec<_> = Level::ALL.into_iter().filter_map(Kernels::of).collect();
+    assert_eq!(kernels[0].level(), Level::Portable);
+    for level in Level::ALL.into_iter().filter(|level| !level.is_available()) {
+        eprintln!("skipped: this machine has no {}", level.name());
+    }
+    kernels
+}
+
+/// Numbers that look random: the same for the same seed.
+struct Numbers(u64);
+
+impl Numbers {
+    /// From 0 to less than 1.
+    fn next(&mut self) -> f32 {
+        self.0 =
+            self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 40) as f32 / (1u64 << 24) as f32
+    }
+
+    /// From `-1` to `1`, times `by`.
+    fn floats(&mut self, count: usize, by: f32) -> Vec<f32> {
+        (0..count).map(|_| (self.next() * 2.0 - 1.0) * by).collect()
+    }
+
+    /// From -127 to 127; every fourth is one of the two.
+    fn codes(&mut self, count: usize) -> Vec<i8> {
+        let mut code = || match (self.next() * 8.0) as u8 {
+            0 => 127,
+            1 => -127,
+            _ => (self.next() * 254.99 - 127.5).round() as i8,
+        };
+        (0..count).map(|_| code()).collect()
+    }
+}
+
+fn matrix(codes: Vec<i8>, inputs: usize, scale: f32) -> Matrix {
+    let outputs = codes.len() / inputs;
+    Matrix { inputs, codes, scales: vec![scale; outputs], biases: vec![0.0; outputs] }
+}
+
+/// Rows as codes of these kernels. Those whose largest is 127 have a scale of 1.
+fn coded(kernels: &Kernels, rows: &[f32], width: usize) -> Codes {
+    let mut codes = Codes::default();
+    codes.grow(rows.len() / width, width);
+    kernels.quantise(rows, 0, &mut codes);
+    codes
+}
+
+/// Signed codes, however the kernels store them.
+fn signed(kernels: &Kernels, codes: &Codes, count: usize) -> Vec<i8> {
+    codes.from(0)[..count].iter().map(|code| (code ^ kernels.flip).cast_signed()).collect()
+}
+
+/// What a product of codes is.
+fn plain_sums(left: &[i8], right: &[i8], inputs: usize) -> Vec<f32> {
+    let sum = |left: &[i8], right: &[i8]| -> i32 {
+        left.iter().zip(right).map(|(a, b)| i32::from(*a) * i32::from(*b)).sum()
+    };
+    let rows = left.chunks_exact(inputs);
+    rows.flat_map(|row| right.chunks_exact(inputs).map(move |column| sum(row, column) as f32))
+        .collect()
+}
+
+fn shapes() -> impl Strategy<Value = (usize, usize, usize, u64)> {
+    (1usize..70, 1usize..8, 1usize..5, any::<u64>())
+}
+
+#[test]
+fn products_are_exact_on_every_level() {
+    let mut runner = TestRunner::new(ProptestConfig::with_cases(40));
+    for kernels in levels() {
+        let case = |(rows, inputs, outputs, seed)| {
+            let (inputs, outputs) = (inputs * 64, outputs * 64);
+            let mut numbers = Numbers(seed);
+            let mut left = numbers.codes(rows * inputs);
+            left.chunks_exact_mut(inputs).for_each(|row| row[0] = 127);
+            let right = numbers.codes(outputs * inputs);
+            let expected = plain_sums(&left, &right, inputs);
+            let floats: Vec<f32> = left.iter().map(|code| f32::from(*code)).collect();
+            let codes = coded(kernels, &floats, inputs);
+            let packed = Packed::new(kernels, &matrix(right, inputs, 1.0));
+            // The last rows alone, too: they need not begin with a tile.
+            for first in [0, rows / 2] {
+                let mut found = vec![0.0; (rows - first) * outputs];
+                kernels.linear(&packed, &codes, first..rows, &mut found);
+                prop_assert_eq!(&found, &expected[first * outputs..]);
+            }
+            Ok(())
+        };
+        runner.run(&shapes(), case).unwrap();
+    }
+}
+
+#[test]
+fn the_largest_codes_do_not_saturate() {
+    for kernels in levels() {
+        let inputs = 1024;
+        for (code, weight) in [(127i8, 127i8), (-127, 127), (127, -127), (-127, -127)] {
+            let codes = coded(kernels, &vec![f32::from(code); 3 * inputs], inputs);
+            let packed = Packed::new(kernels, &matrix(vec![weight; 64 * inputs], inputs, 1.0));
+            let mut found = vec![0.0; 3 * 64];
+            kernels.linear(&packed, &codes, 0..3, &mut found);
+            let expected = (i32::from(code) * i32::from(weight) * 1024) as f32;
+            assert_eq!(found, vec![expected; 3 * 64], "{}", kernels.level().name());
+        }
+    }
+}
+
+#[test]
+fn rows_become_the_same_codes_on_every_level() {
+    let mut numbers = Numbers(1);
+    let mut rows = numbers.floats(20 * 192, 3.0);
+    rows[..192].fill(0.0);
+    rows[192] = 1e30;
+    let [portable, others @ ..] = &levels()[..] else { panic!("no level") };
+    let expected = coded(portable, &rows, 192);
+    let codes = signed(portable, &expected, rows.len());
+    for (row, (value, code)) in rows.iter().zip(&codes).enumerate() {
+        let scale = expected.scales[row / 192];
+        assert!((value - f32::from(*code) * scale).abs() <= scale * 0.501, "{value}");
+    }
+    assert_eq!((&codes[..192], expected.scales[0]), (&[0; 192][..], 0.0));
+    for kernels in others {
+        let found = coded(kernels, &rows, 192);
+        assert_eq!(signed(kernels, &found, rows.len()), codes, "{}", kernels.level().name());
+        assert_eq!(found.scales[..20], expected.scales[..20]);
+    }
+}
+
+/// The error function, by its series.
+fn erf(x: f64) -> f64 {
+    if x.abs() > 4.5 {
+        return x.signum();
+    }
+    let (mut term, mut sum) = (x, x);
+    for n in 1..200 {
+        term *= -x * x / f64::from(n);
+        sum += term / f64::from(2 * n + 1);
+    }
+    sum * 2.0 / std::f64::consts::PI.sqrt()
+}
+
+fn exact_gelu(x: f64) -> f64 {
+    0.5 * x * (1.0 + erf(x / 2f64.sqrt()))
+}
+
+#[test]
+fn gelu_is_as_close_as_it_says() {
+    for kernels in levels() {
+        let inputs: Vec<f32> = (-160_000..160_000).map(|n| n as f32 / 10_000.0).collect();
+        let mut found = inputs.clone();
+        kernels.gelu(&mut found);
+        for (x, found) in inputs.iter().zip(found) {
+            let apart = (f64::from(found) - exact_gelu(f64::from(*x))).abs();
+            assert!(apart < float::GELU_ERROR, "{x}: {found}, {apart}");
+        }
+        let mut far = [1e30, -1e30, f32::MAX, f32::MIN, 0.0, -0.0, 100.0, -100.0];
+        let mut found = [far, far].concat();
+        kernels.gelu(&mut found);
+        far.iter_mut().for_each(|x| *x = x.max(0.0));
+        assert_eq!(found[..8], far);
+    }
+}
+
+/// Attention in the plainest way.
+fn plain_attention(qkv: &[f32], width: usize, heads: usize) -> Vec<f64> {
+    let (size, length) = (width / heads, qkv.len() / (3 * width));
+    let at =
+        |row: usize, part: usize, column: usize| f64::from(qkv[(row * 3 + part) * width + column]);
+    let mut mixed = vec![0.0; length * width];
+    for head in 0..heads {
+        for row in 0..length {
+            let score = |key: usize| -> f64 {
+                (head * size..(head + 1) * size).map(|i| at(row, 0, i) * at(key, 1, i)).sum()
+            };
+            let scores: Vec<f64> = (0..length).map(score).collect();
+            let largest = scores.iter().copied().fold(f64::MIN, f64::max);
+            let shares: Vec<f64> = scores.iter().map(|score| (score - largest).exp()).collect();
+            let sum: f64 = shares.iter().sum();
+            for i in head * size..(head + 1) * size {
+                let value = |(key, share): (usize, &f64)| share / sum * at(key, 2, i);
+                mixed[row * width + i] = shares.iter().enumerate().map(value).sum();
+            }
+        }
+    }
+    mixed
+}
+
+#[test]
+fn attention_is_that_of_plain_arithmetic() {
+    for kernels in levels() {
+        let mut numbers = Numbers(7);
+        for (length, width, heads) in [
+            (1, 64, 2),
+            (2, 64, 4),
+            (15, 192, 6),
+            (16, 64, 1),
+            (17, 128, 4),
+            (50, 144, 3),
+            (131, 64, 2),
+        ] {
+            for by in [0.1, 1.0, 6.0] {
+                let qkv = numbers.floats(length * 3 * width, by);
+                let mut found = vec![f32::NAN; length * width];
+                kernels.attention(&qkv, width, heads, &mut Scratch::default(), &mut found);
+                for (found, expected) in found.iter().zip(plain_attention(&qkv, width, heads)) {
+                    let apart = (f64::from(*found) - expected).abs();
+                    assert!(apart < 2e-5 * f64::from(by), "{found} {expected}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn norms_are_those_of_plain_arithmetic() {
+    for kernels in levels() {
+        let (mut numbers, width) = (Numbers(9), 192);
+        // Far from zero: the spread is not lost in the mean.
+        let rows: Vec<f32> = numbers.floats(11 * width, 1.0).iter().map(|x| x + 100.0).collect();
+        let (scale, shift) = (numbers.floats(width, 2.0), numbers.floats(width, 1.0));
+        let norm = Norm { scale, shift, epsilon: 1e-5 };
+        let (mut found, mut codes) = (rows.clone(), Codes::default());
+        codes.grow(11, width);
+        kernels.normalise(&mut found, &norm, 0, &mut codes);
+        let signed = signed(kernels, &codes, rows.len());
+        for (at, found) in found.iter().enumerate() {
+            let row: Vec<f64> =
+                rows[at / width * width..][..width].iter().map(|x| f64::from(*x)).collect();
+            let mean = row.iter().sum::<f64>() / width as f64;
+            let spread = row.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / width as f64;
+            let at_row = at % width;
+            let expected = (row[at_row] - mean) / (spread + 1e-5).sqrt()
+                * f64::from(norm.scale[at_row])
+                + f64::from(norm.shift[at_row]);
+            assert!((f64::from(*found) - expected).abs() < 2e-4, "{found} {expected}");
+            let scale = codes.scales[at / width];
+            assert!((found - f32::from(signed[at]) * scale).abs() < scale * 0.501);
+        }
+    }
+}
+
+#[test]
+fn fused_kernels_do_what_their_parts_do() {
+    for kernels in levels() {
+        let (mut numbers, rows, inputs, outputs) = (Numbers(3), 150, 128, 192);
+        let codes = coded(kernels, &numbers.floats(rows * inputs, 2.0), inputs);
+        let mut matrix = matrix(numbers.codes(outputs * inputs), inputs, 0.002);
+        matrix.biases = numbers.floats(outputs, 1.0);
+        let packed = Packed::new(kernels, &matrix);
+        let mut product = vec![0.0; rows * outputs];
+        kernels.linear(&packed, &codes, 0..rows, &mut product);
+
+        let mut activated = product.clone();
+        kernels.gelu(&mut activated);
+        let expected = coded(kernels, &activated, outputs);
+        let mut found = Codes::default();
+        found.grow(rows, outputs);
+        kernels.linear_gelu(&packed, &codes, rows, &mut Aligned::default(), &mut found);
+        assert_eq!(found.from(0)[..rows * outputs], expected.from(0)[..rows * outputs]);
+        assert_eq!(found.scales[..rows], expected.scales[..rows]);
+
+        let norm = Norm {
+            scale: numbers.floats(outputs, 1.0),
+            shift: numbers.floats(outputs, 1.0),
+            epsilon: 1e-12,
+        };
+        let mut states = numbers.floats(rows * outputs, 1.0);
+        let mut summed: Vec<f32> = states.iter().zip(&product).map(|(a, b)| b + a).collect();
+        let (mut expected, mut found) = (Codes::default(), Codes::default());
+        expected.grow(rows, outputs);
+        found.grow(rows, outputs);
+        kernels.normalise(&mut summed, &norm, 0, &mut expected);
+        kernels.linear_norm(&packed, &codes, rows, &mut states, &norm, &mut found);
+        assert_eq!(states, summed);
+        assert_eq!(found.from(0)[..rows * outputs], expected.from(0)[..rows * outputs]);
+    }
+}
+
+#[test]
+fn a_level_that_is_not_there_is_an_error_that_names_those_that_are() {
+    assert_eq!(Level::named("portable"), Ok(Level::Portable));
+    let problem = Level::named("sse9").unwrap_err().to_string();
+    assert!(problem.contains("WINGBEAT_CPU=sse9") && problem.contains("portable"), "{problem}");
+    for level in Level::ALL {
+        assert_eq!(Level::named(level.name()).is_ok(), level.is_available());
+        assert_eq!(Kernels::of(level).is_some(), level.is_available());
+    }
+    assert!(Level::best().is_available());
+}

@@ -1,0 +1,82 @@
+//! Each family, beside plain arithmetic, on every level that the machine has.
+
+use wingbeat_transformer::{Level, Model, Workspace};
+
+use crate::{
+    made::{HIDDEN, LABELS, Made, POSITIONS, VOCABULARY},
+    plain::{Plain, cosine},
+};
+
+/// Texts of all lengths up to this, more than go through the layers at once.
+fn texts(longest: usize) -> Vec<Vec<u32>> {
+    let id = |n: usize| u32::try_from((n * n + 7 * n) % VOCABULARY).unwrap();
+    (0..60).map(|n| (0..n * 13 % longest + 1).map(|at| id(n * 31 + at)).collect()).collect()
+}
+
+fn levels() -> impl Iterator<Item = Level> {
+    Level::ALL.into_iter().filter(|level| level.is_available())
+}
+
+fn rows(model: &Model, texts: &[Vec<u32>]) -> Vec<Vec<f32>> {
+    let mut work = Workspace::default();
+    model.run(&mut work, texts.iter().map(Vec::as_slice)).unwrap();
+    let (_, width) = model.outputs().next().unwrap();
+    work.rows(0).chunks_exact(width).map(<[f32]>::to_vec).collect()
+}
+
+#[test]
+fn the_embedding_of_a_bert_is_that_of_floats() {
+    let made = Made::bert();
+    let texts = texts(POSITIONS);
+    let plain = Plain { config: &made.config, tensors: &made.tensors };
+    for level in levels() {
+        let model = Model::from_safetensors(&made.config(), &made.weights(), level).unwrap();
+        assert_eq!(model.level(), level);
+        assert_eq!(model.outputs().collect::<Vec<_>>(), [("embedding", HIDDEN)]);
+        assert_eq!((model.length_max(), model.vocabulary()), (POSITIONS, VOCABULARY));
+        for (ids, found) in texts.iter().zip(rows(&model, &texts)) {
+            let cosine = cosine(&found, &plain.mean(ids));
+            assert!(cosine > 0.999, "{}: {cosine} for {} tokens", level.name(), ids.len());
+            let length = found.iter().map(|x| x * x).sum::<f32>();
+            assert!((length - 1.0).abs() < 1e-5);
+        }
+    }
+}
+
+#[test]
+fn the_logits_of_classifiers_are_those_of_floats() {
+    let bert = ("pooler.dense", "classifier");
+    let roberta = ("classifier.dense", "classifier.out_proj");
+    for (made, longest, (dense, labels)) in [
+        (Made::bert_classifier(), POSITIONS, bert),
+        (Made::roberta("roberta"), POSITIONS - 2, roberta),
+        (Made::roberta("xlm-roberta"), POSITIONS - 2, roberta),
+    ] {
+        let texts = texts(longest);
+        let plain = Plain { config: &made.config, tensors: &made.tensors };
+        for level in levels() {
+            let model = Model::from_safetensors(&made.config(), &made.weights(), level).unwrap();
+            assert_eq!(model.outputs().collect::<Vec<_>>(), [("logits", LABELS)]);
+            assert_eq!(model.length_max(), longest);
+            for (ids, found) in texts.iter().zip(rows(&model, &texts)) {
+                for (found, expected) in found.iter().zip(plain.logits(ids, dense, labels)) {
+                    assert!((found - expected).abs() < 0.15, "{found} {expected}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_text_gets_the_same_alone_and_among_others() {
+    let made = Made::roberta("roberta");
+    let texts = texts(POSITIONS - 2);
+    for level in levels() {
+        let model = Model::from_safetensors(&made.config(), &made.weights(), level).unwrap();
+        let together = rows(&model, &texts);
+        assert_eq!(together.len(), texts.len());
+        for (text, row) in texts.iter().zip(&together) {
+            assert_eq!(rows(&model, std::slice::from_ref(text))[0], *row, "{}", level.name());
+        }
+    }
+}
