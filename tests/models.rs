@@ -177,7 +177,7 @@ async fn models_by_name_are_measured() {
     assert_eq!((&report["texts"], &report["macro_recall"]), (&json!(4), &json!(2.5 / 3.0)));
     let other = eval("topics", "acme/themes");
     assert!(
-        other.code == Some(1) && other.stderr.contains("matches & goals, songs"),
+        other.code == Some(1) && other.stderr.contains("has the topic `matches & goals`"),
         "{}",
         other.stderr
     );
