@@ -72,7 +72,7 @@ async fn models(args: &Eval, settings: &Settings) -> Result<(Settings, Vec<Judge
     }
     let name = choice.to_string();
     let judges = fetch::prepare(&settings, &[args.task.stage().to_owned()]).await?;
-    let labels = judges.iter().flat_map(|judge| judge.topic_labels());
+    let labels = judges.iter().flat_map(Judge::topic_labels);
     if let Some(unknown) = labels.into_iter().find(|label| !TOPIC_LABELS.contains(label)) {
         let known = TOPIC_LABELS.join(", ");
         let problem =
