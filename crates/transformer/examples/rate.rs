@@ -29,7 +29,7 @@ type Outcome<T> = Result<T, Box<dyn Error>>;
 
 const POSTS: &str = "1000";
 const LENGTH_MAX: &str = "128";
-const ROUNDS: usize = 2;
+const ROUNDS: usize = 3;
 /// Posts that are handed over at a time.
 const BATCH: usize = 200;
 

@@ -41,7 +41,7 @@ pub(super) fn attention<F: Floats>(
 ) {
     let (size, length) = (width / heads, qkv.len() / (3 * width));
     let padded = length.next_multiple_of(F::LANES);
-    assert!(size.is_multiple_of(F::LANES) && to.len() == length * width);
+    assert!(length > 0 && size.is_multiple_of(F::LANES) && to.len() == length * width);
     // Turning reads whole squares: behind the last token there are rows of nothing.
     scratch.keys.grow(size * padded);
     scratch.shares.grow(ROWS * padded);
