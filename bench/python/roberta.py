@@ -15,7 +15,6 @@ from transformers import RobertaConfig, RobertaForSequenceClassification
 
 config = RobertaConfig(vocab_size=50_265, max_position_embeddings=514, type_vocab_size=1, num_labels=3)
 config._attn_implementation = "eager"
-model = RobertaForSequenceClassification(config).eval()
 names = ["input_ids", "attention_mask"]
 axes = {name: {0: "batch", 1: "length"} for name in names} | {"logits": {0: "batch"}}
 
@@ -23,15 +22,19 @@ axes = {name: {0: "batch", 1: "length"} for name in names} | {"logits": {0: "bat
 class Logits(torch.nn.Module):
     """The classifier, with plain inputs and output."""
 
+    def __init__(self):
+        super().__init__()
+        self.classifier = RobertaForSequenceClassification(config)
+
     def forward(self, ids, mask):
         """The logits of texts."""
-        return model(input_ids=ids, attention_mask=mask).logits
+        return self.classifier(input_ids=ids, attention_mask=mask).logits
 
 
-with tempfile.TemporaryDirectory() as folder, torch.inference_mode():
+with tempfile.TemporaryDirectory() as folder, torch.no_grad():
     exact = Path(folder) / "model.onnx"
     inputs = torch.full((2, 8), 5), torch.ones(2, 8, dtype=torch.int64)
     torch.onnx.export(
-        Logits(), inputs, exact, input_names=names, output_names=["logits"], dynamic_axes=axes, dynamo=False
+        Logits().eval(), inputs, exact, input_names=names, output_names=["logits"], dynamic_axes=axes, dynamo=False
     )
     quantize_dynamic(exact, sys.argv[1], weight_type=QuantType.QInt8, per_channel=True)

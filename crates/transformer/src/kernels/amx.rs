@@ -1,4 +1,5 @@
-//! AMX: products of tiles of 16 rows of 64 bytes. The rest is AVX-512.
+//! AMX: products of tiles of 16 rows of 64 bytes. The rest is AVX-512. It has not been run on a
+//! machine that has it yet, so it is used by whoever asks for it alone (`WINGBEAT_CPU=amx`).
 //!
 //! Rust has no AMX intrinsics yet, so these are instructions in assembly.
 //! Source: Intel 64 and IA-32 Architectures Software Developer's Manual, volume 1, chapter 18.

@@ -24,7 +24,11 @@ impl Level {
     /// All levels.
     pub const ALL: [Self; 5] = [Self::Portable, Self::Avx2, Self::AvxVnni, Self::Avx512, Self::Amx];
 
-    /// The level to use: what `WINGBEAT_CPU` says, or else the best that the machine has.
+    /// The levels whose kernels have been run. No processor with AVX-VNNI or AMX was at hand so far:
+    /// whoever has one asks for them by `WINGBEAT_CPU`, which this crate's tests heed too.
+    const TRIED: [Self; 3] = [Self::Portable, Self::Avx2, Self::Avx512];
+
+    /// The level to use: what `WINGBEAT_CPU` says, or else the best.
     ///
     /// # Errors
     ///
@@ -54,9 +58,21 @@ impl Level {
         )))
     }
 
-    /// The best level that the machine has.
+    /// The best level that the machine has, and whose kernels have been run.
     pub fn best() -> Self {
-        Self::ALL.into_iter().rfind(|level| level.is_available()).unwrap_or(Self::Portable)
+        Self::TRIED.into_iter().rfind(|level| level.is_available()).unwrap_or(Self::Portable)
+    }
+
+    /// The levels to test on this machine: those that have been run, and the one that is asked for.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::chosen`].
+    pub fn tested() -> Result<Vec<Self>, Error> {
+        let asked = Self::chosen()?;
+        let is_tested =
+            |level: &Self| level.is_available() && (Self::TRIED.contains(level) || *level == asked);
+        Ok(Self::ALL.into_iter().filter(is_tested).collect())
     }
 
     /// Its name, as in `WINGBEAT_CPU`.
