@@ -8,7 +8,7 @@ mod support;
 use base64::prelude::{BASE64_STANDARD as BASE64, Engine as _};
 use serde_json::{Value, json};
 use support::{
-    Home, Running,
+    FAST_MODELS, Home, Running,
     nats::{Nats, wait_until},
     nats_py::Python,
 };
@@ -154,9 +154,7 @@ fn processor(home: &Home, nats: &Nats) -> Running {
 
 /// One that answers fast: of what is asked here, only how much counts.
 fn fast_processor(home: &Home, nats: &Nats) -> Running {
-    let models = ["stages.models.sentiment=linear", "stages.models.topics=linear"];
-    let set = models.map(|model| ["--set", model]).concat();
-    home.process(&[&["--log", &nats.url][..], &set].concat(), &[])
+    home.process(&[&["--log", &nats.url][..], &FAST_MODELS].concat(), &[])
 }
 
 /// Asks all at once, as another program would.

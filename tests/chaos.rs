@@ -18,7 +18,7 @@ use std::{
 };
 
 use support::{
-    Home, Running,
+    FAST_MODELS, Home, Running,
     nats::Nats,
     network::{Brought, difference, truth},
 };
@@ -219,10 +219,7 @@ fn i1_i2_i3_i10_servers_and_processes_that_are_killed_or_held_up_lose_and_double
     let log = ["--log", url.as_str()];
     let source = format!("relay:ws://{}", network.address);
     let ingest = ["ingest", "--port", "0", "--source", &source];
-    // How many posts come through says more here than what is said of them.
-    let models = ["stages.models.sentiment=linear", "stages.models.topics=linear"];
-    let set = models.map(|model| ["--set", model]).concat();
-    let processor = [&["process", "--port", "0"][..], &log, &set].concat();
+    let processor = [&["process", "--port", "0"][..], &log, &FAST_MODELS].concat();
     let services = vec![
         Service::start(&home, "ingest", &[&ingest[..], &log].concat()),
         Service::start(&home, "process-1", &processor),

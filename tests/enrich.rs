@@ -7,7 +7,7 @@ mod support;
 use std::{io::Write as _, process::Stdio};
 
 use serde_json::Value;
-use support::{Home, posts, shared};
+use support::{FAST_MODELS, Home, posts, shared};
 
 #[test]
 fn every_line_becomes_an_enriched_line_or_a_counted_reason_in_order() {
@@ -39,7 +39,8 @@ fn real_posts_are_all_accounted_for() {
     let Some(shared) = shared() else { return };
     let home = Home::new();
     let file = shared.join("data/posts/bluesky_posts.jsonl.gz");
-    let ran = home.run(&["enrich", file.to_str().unwrap(), "--format", "json"]).ok();
+    let enrich = ["enrich", file.to_str().unwrap(), "--format", "json"];
+    let ran = home.run(&[&enrich[..], &FAST_MODELS].concat()).ok();
     let counts: Value = serde_json::from_str(ran.stderr.lines().last().unwrap()).unwrap();
     assert_eq!(counts["received"], 15_000);
     let emitted = ran.stdout.lines().count() as u64;

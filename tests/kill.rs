@@ -10,7 +10,7 @@ use std::{
 };
 
 use serde_json::Value;
-use support::{Home, posts};
+use support::{FAST_MODELS, Home, posts};
 
 #[test]
 fn i10_twenty_kills_double_nothing_and_lose_nothing() {
@@ -25,8 +25,9 @@ fn i10_twenty_kills_double_nothing_and_lose_nothing() {
         .collect();
     assert_eq!(uris.len(), total);
     home.write("posts.jsonl", &file);
-    let arguments =
-        ["--source", "file:posts.jsonl", "--rate", "6000", "--set", "stages.sentiment.threshold=0"];
+    let source = ["--source", "file:posts.jsonl", "--set", "stages.sentiment.threshold=0"];
+    let common = [&source[..], &FAST_MODELS].concat();
+    let arguments = [&common[..], &["--rate", "6000"]].concat();
     let mut killed_in_the_middle = 0;
     // A fixed pseudo-random rule spreads the moments over 0 to 400 ms.
     let mut moment = 17u64;
@@ -48,15 +49,7 @@ fn i10_twenty_kills_double_nothing_and_lose_nothing() {
         killed_in_the_middle >= 10,
         "only {killed_in_the_middle} kills hit a run in the middle"
     );
-    let arguments = [
-        "--source",
-        "file:posts.jsonl",
-        "--once",
-        "--set",
-        "stages.sentiment.threshold=0",
-        "--format",
-        "json",
-    ];
+    let arguments = [&common[..], &["--once", "--format", "json"]].concat();
     let summary = home.up(&arguments).wait().ok().json();
     for flow in summary["flows"].as_array().unwrap() {
         assert_eq!(

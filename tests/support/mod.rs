@@ -13,6 +13,10 @@ use std::{
     process::{Child, ChildStdout, Command, Output, Stdio},
 };
 
+/// The fast models, for tests that ask how many posts come through, not what is said of them.
+pub const FAST_MODELS: [&str; 4] =
+    ["--set", "stages.models.sentiment=linear", "--set", "stages.models.topics=linear"];
+
 /// The program with a working directory of its own.
 pub struct Home(tempfile::TempDir);
 
