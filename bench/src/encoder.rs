@@ -9,7 +9,8 @@ use std::{
 };
 
 use wingbeat_model::{
-    encoder::{Card, Cleaner, Encoder, EncoderOptions, EncoderSource},
+    encoder::{Card, Cleaner, Encoder, EncoderOptions, EncoderSource, RuntimeChoice, is_installed},
+    hugging_face::{Embedder, ModelFolder},
     measure::spearman,
 };
 
@@ -172,7 +173,32 @@ impl Peer {
         self.script(script, &[original.as_ref(), &self.scratch.path().join("texts.json"), &file])?;
         rows(&file, width).map(Some)
     }
+
+    /// The embeddings by the original model, as a user names it; `None` where the runtime is not
+    /// there.
+    fn by_name(&self, runtime: RuntimeChoice) -> Outcome<Option<Vec<Vec<f32>>>> {
+        let Some(original) = std::env::var_os("MINILM") else { return Ok(None) };
+        if runtime == RuntimeChoice::Ort && !is_installed() {
+            return Ok(None);
+        }
+        let path = self.scratch.path().join("minilm");
+        if !path.exists() {
+            let script = concat!(env!("CARGO_MANIFEST_DIR"), "/python/minilm.py");
+            self.script(script, &[original.as_ref(), &path])?;
+        }
+        let folder = ModelFolder { repo: path.display().to_string(), path };
+        let tokens_max = REFERENCE_TOKENS;
+        let options = EncoderOptions { tokens_max, runtime, ..EncoderOptions::default() };
+        let embedder = Embedder::load(&folder, options)?;
+        let texts: Vec<String> =
+            serde_json::from_slice(&fs::read(self.scratch.path().join("texts.json"))?)?;
+        let read = embedder.read(texts.iter().map(String::as_str));
+        Ok(Some(read.into_iter().collect::<Result<_, _>>()?))
+    }
 }
+
+/// The tokens that `reference.py` reads.
+const REFERENCE_TOKENS: usize = 128;
 
 /// Rows of so many numbers.
 fn rows(file: &Path, width: usize) -> Outcome<Vec<Vec<f32>>> {
@@ -201,6 +227,14 @@ fn alike(encoder: &Encoder, texts: &[String], peer: &mut Peer) -> Outcome<()> {
     likeness("ONNX Runtime, the same file", &ours, &peer.embeddings(width)?);
     if let Some(reference) = peer.reference(width)? {
         likeness("all-MiniLM-L6-v2, float32, by transformers", &ours, &reference);
+        println!("\n| all-MiniLM-L6-v2 by name beside it | cosine: mean | least | Spearman |");
+        println!("|---|---|---|---|");
+        for runtime in [RuntimeChoice::Rten, RuntimeChoice::Ort] {
+            match peer.by_name(runtime)? {
+                Some(ours) => likeness(&format!("{runtime:?}"), &ours, &reference),
+                None => println!("| {runtime:?}: its library is not there | | | |"),
+            }
+        }
     }
     Ok(())
 }

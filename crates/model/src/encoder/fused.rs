@@ -23,6 +23,12 @@ pub struct Fused {
 }
 
 impl Fused {
+    /// Whether it has kernels for this machine. Elsewhere it runs too, in plain Rust, which is far
+    /// slower than a general runtime.
+    pub fn is_fast() -> bool {
+        Level::best() > Level::Portable
+    }
+
     /// Loads a model out of its ONNX file. `name` is that of the file, for errors; it must have
     /// these outputs. `None`: it is a model of another kind, which a general runtime may run.
     ///

@@ -59,7 +59,7 @@ pub struct EncoderOptions {
 /// What runs a model.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub enum RuntimeChoice {
-    /// For the encoder, ours where it knows the model. For models by name, ONNX Runtime where its
+    /// For the encoder, ours where it knows the model and the machine. For models by name, ONNX Runtime where its
     /// library is there and takes the model. Otherwise `rten`.
     #[default]
     Auto,
@@ -80,6 +80,7 @@ impl RuntimeChoice {
         spec: &ModelSpec,
     ) -> Result<Box<dyn Runtime>, ModelError> {
         Ok(match self {
+            Self::Auto if !Fused::is_fast() => Box::new(Rten::load(name, file, spec)?),
             Self::Auto => match Fused::load(name, &file, spec)? {
                 Some(fused) => Box::new(fused),
                 None => Box::new(Rten::load(name, file, spec)?),
