@@ -13,7 +13,7 @@ use std::{collections::BTreeMap, process::Command};
 
 use serde_json::{Value, json};
 use standin::{COMMIT, Shelf, StandIn};
-use support::{Home, Ran, Running, nats::wait_until};
+use support::{FAST_MODELS, Home, Ran, Running, nats::wait_until};
 
 fn shelf() -> Shelf {
     let files = [
@@ -268,4 +268,23 @@ async fn a_service_says_that_it_waits_for_models() {
     assert!(cache.join("models--acme--mood").exists());
     let stored = home.run(&["streams", "tail", "bluesky-posts-enriched"]).ok().json();
     assert_eq!(stored["subject"], "bluesky.enriched.positive.matches_&_goals");
+}
+
+#[test]
+fn models_are_measured_here() {
+    let home = Home::new();
+    let bench = |arguments: &[&str]| {
+        home.run(&[&["models", "bench", "--time", "10ms"], arguments].concat())
+    };
+    let encoder = ["--format", "json", "--set", "compute.threads=2"];
+    let report = bench(&encoder).ok().json();
+    assert!(report["processor"].as_str().unwrap().contains("portable"), "{report}");
+    let rows = report["rows"].as_array().unwrap();
+    let threads: Vec<_> = rows.iter().map(|row| (&row["model"], &row["threads"])).collect();
+    let linear = (&json!("linear"), &json!(1));
+    assert_eq!(threads[0], linear);
+    assert!(rows.iter().all(|row| row["posts_per_second"].as_f64().unwrap() > 0.0));
+    assert!(rows[0]["alone_ms"][0].as_f64() <= rows[0]["alone_ms"][1].as_f64());
+    let fast = bench(&FAST_MODELS).ok().stdout;
+    assert!(fast.starts_with("fused runs on ") && fast.contains("linear"), "{fast}");
 }

@@ -29,6 +29,23 @@ impl Fused {
         Level::best() > Level::Portable
     }
 
+    /// Which instructions it uses here, and why, for people.
+    ///
+    /// # Errors
+    ///
+    /// When `WINGBEAT_CPU` asks for instructions that the machine does not have.
+    pub fn instructions() -> Result<String, ModelError> {
+        let chosen =
+            Level::chosen().map_err(|error| ModelError::new("fused", error.to_string()))?;
+        let has = Level::ALL.into_iter().filter(|level| level.is_available());
+        let has = has.map(Level::name).collect::<Vec<_>>().join(", ");
+        let why = match chosen == Level::best() {
+            true => "the fastest that has been tried",
+            false => "as WINGBEAT_CPU says",
+        };
+        Ok(format!("{}, {why}; this machine has {has}", chosen.name()))
+    }
+
     /// Loads a model out of its ONNX file. `name` is that of the file, for errors; it must have
     /// these outputs. `None`: it is a model of another kind, which a general runtime may run.
     ///

@@ -171,6 +171,8 @@ unsafe fn tile_of_32(codes: &[u8], panel: Panel<'_>, to: &mut Tile) {
             stride = in(reg) panel.inputs,
             line = in(reg) 4 * Amx::COLUMNS,
             count = inout(reg) panel.inputs / ROW_BYTES => _,
+            out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
+            out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
             options(nostack),
         );
     }
@@ -204,6 +206,7 @@ unsafe fn tile_of_16(codes: &[u8], panel: Panel<'_>, to: &mut Tile) {
             stride = in(reg) panel.inputs,
             line = in(reg) 4 * Amx::COLUMNS,
             count = inout(reg) panel.inputs / ROW_BYTES => _,
+            out("tmm0") _, out("tmm1") _, out("tmm4") _, out("tmm6") _, out("tmm7") _,
             options(nostack),
         );
     }

@@ -15,7 +15,7 @@ mod ask;
 mod models;
 
 pub(crate) use ask::{Ask, Explain, Request};
-pub(crate) use models::{Models, Pull, Verify};
+pub(crate) use models::{Bench, Models, Pull, Verify};
 
 /// Watches a live stream of posts and tells what people feel and talk about, as it happens.
 #[derive(Debug, Parser)]

@@ -2,6 +2,7 @@
 
 use clap::{Args, Subcommand};
 use wingbeat_hub::ModelName;
+use wingbeat_ops::config::Span;
 
 use super::Format;
 
@@ -15,7 +16,8 @@ Examples:
   wingbeat models pull sentence-transformers/all-MiniLM-L6-v2
   wingbeat models pull ORGANISATION/NAME@COMMIT       a commit never changes
   wingbeat models pull ORGANISATION/NAME --file onnx/model_int8.onnx --file tokenizer.json
-  wingbeat models verify --remove                     damaged files go, and can be pulled anew")]
+  wingbeat models verify --remove                     damaged files go, and can be pulled anew
+  wingbeat models bench --set stages.models.sentiment=ORGANISATION/NAME")]
 pub(crate) enum Models {
     /// List what was downloaded
     Ls {
@@ -27,6 +29,19 @@ pub(crate) enum Models {
     Pull(Pull),
     /// Read what was downloaded again, and compare it with its checksums
     Verify(Verify),
+    /// Measure how fast this machine is with the models of the settings, over made-up posts
+    Bench(Bench),
+}
+
+/// `models bench`.
+#[derive(Debug, Args)]
+pub(crate) struct Bench {
+    /// How long each measurement takes
+    #[arg(long, value_name = "DURATION", default_value = "3s")]
+    pub(crate) time: Span,
+    /// How the figures are printed
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: Format,
 }
 
 /// `models pull`.

@@ -1,4 +1,6 @@
-//! `wingbeat models`: models from the Hugging Face hub.
+//! `wingbeat models`: models from the Hugging Face hub, and how fast models are here.
+
+mod bench;
 
 use serde_json::json;
 use wingbeat_hub::{Cached, Hub, HubSettings, ModelName};
@@ -22,6 +24,7 @@ pub(crate) async fn run(global: &Global, command: &Models) -> Result<(), Failure
         Models::Ls { format } => list(&hub, *format),
         Models::Pull(args) => pull(&hub, args).await,
         Models::Verify(args) => verify(&hub, args),
+        Models::Bench(args) => bench::run(&config, args).await,
     }
 }
 
