@@ -35,9 +35,12 @@ pub(crate) struct Connection {
     next: u64,
     /// The first event that is live, not replayed.
     cutover: u64,
-    /// What comes behind the event behind it.
-    held: Vec<Message>,
+    /// What comes behind the next event of another account: messages, and the account they are of.
+    held: Option<(Arc<str>, Vec<Message>)>,
 }
+
+/// Where so many messages are held back, no other account has anything to say, and they are sent.
+const HELD_MAX: usize = 64;
 
 /// Why a connection ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,7 +81,7 @@ impl Connection {
     ) -> Self {
         let next = subscription.start.event;
         let cutover = shared.history.bounds().end;
-        Self { shared, socket, subscription, needs_hello, next, cutover, held: Vec::new() }
+        Self { shared, socket, subscription, needs_hello, next, cutover, held: None }
     }
 
     /// Sends until one of the two sides ends it.
@@ -195,15 +198,27 @@ impl Connection {
 
     async fn send_all(&mut self, entries: &[Entry]) -> Result<(), End> {
         for entry in entries {
-            let messages = self.subscription.messages(entry);
+            let mut messages = self.subscription.messages(entry);
             self.next = entry.n + 1;
             if messages.is_empty() {
                 continue;
             }
+            // Events of several accounts are mixed up, not those of one: nobody could bring these
+            // into order again.
+            match &mut self.held {
+                Some((did, held)) if *did == entry.event.did => {
+                    held.extend(messages);
+                    if held.len() < HELD_MAX {
+                        continue;
+                    }
+                    messages = Vec::new();
+                }
+                _ => {}
+            }
             let fault = self.take_fault(entry);
             let outcome = match fault {
                 None => self.feed(messages).await,
-                Some(fault) => self.misbehave(fault, entry.n, messages).await,
+                Some(fault) => self.misbehave(fault, entry, messages).await,
             };
             if let Err(end) = outcome {
                 // What was before still goes out.
@@ -216,8 +231,8 @@ impl Connection {
 
     /// Sends messages, and what was held back for them.
     async fn feed(&mut self, messages: Vec<Message>) -> Result<(), End> {
-        let held = std::mem::take(&mut self.held);
-        for message in messages.into_iter().chain(held) {
+        let held = self.held.take().map(|(_, held)| held);
+        for message in messages.into_iter().chain(held.into_iter().flatten()) {
             self.socket.feed(message).await.map_err(|_| End::Left)?;
         }
         Ok(())
@@ -245,7 +260,7 @@ impl Connection {
     async fn misbehave(
         &mut self,
         fault: Fault,
-        n: u64,
+        entry: &Entry,
         mut messages: Vec<Message>,
     ) -> Result<(), End> {
         match fault {
@@ -254,13 +269,13 @@ impl Connection {
             Fault::FutureCursor => return Err(End::Error("FutureCursor")),
             Fault::ConsumerTooSlow => return Err(End::Error("ConsumerTooSlow")),
             Fault::Reorder => {
-                self.held = messages;
+                self.held = Some((Arc::clone(&entry.event.did), messages));
                 return Ok(());
             }
             Fault::Skip => return Ok(()),
             Fault::Duplicate => messages.extend(messages.clone()),
             Fault::BitFlip => {
-                let mut chance = Chance::new(self.shared.options.seed, "bit-flip", n);
+                let mut chance = Chance::new(self.shared.options.seed, "bit-flip", entry.n);
                 messages = messages.into_iter().map(|it| flip_bit(it, &mut chance)).collect();
             }
             Fault::Oversize => messages.insert(0, self.subscription.oversize()),

@@ -26,7 +26,7 @@ pub enum Fault {
     Refuse,
     /// A connection is accepted, and nothing is sent on it.
     Mute,
-    /// The last event of a replay comes behind the first live one.
+    /// The last event of a replay comes behind the first live one of another account.
     Reorder,
     /// The connection breaks, without a closing frame.
     Disconnect,

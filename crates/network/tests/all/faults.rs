@@ -123,18 +123,35 @@ async fn the_last_event_of_a_replay_comes_behind_the_first_live_one() {
     assert_eq!(post(&network, "/simulate/reorder").await, 202);
     let mut client = Client::open(&network, &format!("{RELAY}?cursor=0")).await;
     let mut seqs = Vec::new();
-    let turned = loop {
+    let (early, turned) = loop {
         let frame = client.next().await.unwrap();
         seqs.push(seq(&frame));
         if let [.., before, now] = seqs[..]
             && now < before
         {
-            break now;
+            break (before, now);
         }
     };
     let done = network.faults_done();
     assert_eq!((done[0].fault, done[0].seq), (Fault::Reorder, Some(turned)));
-    assert_eq!(seq(&client.next().await.unwrap()), turned + 2);
+    // Between them stand only events of the account whose event was held back.
+    for late in (turned + 1..early).chain([early + 1]) {
+        assert_eq!(seq(&client.next().await.unwrap()), late);
+    }
+    network.stop().await;
+}
+
+#[tokio::test]
+async fn events_of_one_account_stay_in_order() {
+    let options = Options { rate: 500.0, accounts: 1, ..Options::default() };
+    let network = Network::start(options).await.unwrap();
+    let mut watcher = Client::open(&network, &format!("{RELAY}?cursor=0")).await;
+    watcher.take(20).await;
+    assert_eq!(post(&network, "/simulate/reorder").await, 202);
+    let mut client = Client::open(&network, &format!("{RELAY}?cursor=0")).await;
+    let seqs: Vec<u64> = client.take(200).await.iter().map(|frame| seq(frame)).collect();
+    assert!(seqs.is_sorted(), "{seqs:?}");
+    assert_eq!(network.faults_done()[0].fault, Fault::Reorder);
     network.stop().await;
 }
 
