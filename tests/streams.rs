@@ -267,6 +267,7 @@ fn i2_process_goes_on_where_the_replaced_processor_was() {
     assert_eq!(service.get_text("/ready").0, 503);
     let line = "is a push consumer of another program, which has settled everything up to 12";
     wait_until(|| run(&["check", "--profile", "enriched"]).ok().stdout.contains(line));
+    wait_until(|| service.has_said("still used by a running processor"));
     drop(old);
     let details = service.wait_for("/health/detailed", |details| {
         let (books, consumer) = (&details["books"], &details["components"]["consumer"]);

@@ -8,9 +8,10 @@ pub mod nats_py;
 pub mod network;
 
 use std::{
-    io::{BufReader, Read as _, Write as _},
+    io::{BufRead as _, BufReader, Read as _, Write as _},
     path::{Path, PathBuf},
     process::{Child, ChildStdout, Command, Output, Stdio},
+    sync::{Arc, Mutex},
 };
 
 /// The fast models, for tests that ask how many posts come through, not what is said of them.
@@ -141,6 +142,8 @@ pub struct Running {
     pub address: String,
     stdout: BufReader<ChildStdout>,
     stderr: Option<std::thread::JoinHandle<String>>,
+    /// What it has said on standard error so far.
+    said: Arc<Mutex<String>>,
 }
 
 impl Running {
@@ -156,17 +159,27 @@ impl Running {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
-        let mut pipe = child.stderr.take().unwrap();
+        let mut pipe = BufReader::new(child.stderr.take().unwrap());
+        let said = Arc::<Mutex<String>>::default();
+        let heard = Arc::clone(&said);
         let stderr = std::thread::spawn(move || {
-            let mut text = String::new();
-            let _ = pipe.read_to_string(&mut text);
-            text
+            let mut line = String::new();
+            while pipe.read_line(&mut line).is_ok_and(|read| read > 0) {
+                heard.lock().unwrap().push_str(&line);
+                line.clear();
+            }
+            heard.lock().unwrap().clone()
         });
         let Ok(address) = read_address(&mut stdout) else {
             let _ = child.wait();
             panic!("it did not start: {}", stderr.join().unwrap());
         };
-        Self { child, address, stdout, stderr: Some(stderr) }
+        Self { child, address, stdout, stderr: Some(stderr), said }
+    }
+
+    /// Whether it has said this on standard error so far.
+    pub fn has_said(&self, what: &str) -> bool {
+        self.said.lock().unwrap().contains(what)
     }
 
     /// The value of a metric; `None` where it is not there.
