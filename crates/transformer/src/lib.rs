@@ -26,6 +26,7 @@ mod head;
 mod kernels;
 mod load;
 mod model;
+pub mod protobuf;
 
 pub use error::Error;
 pub use kernels::Level;

@@ -6,6 +6,8 @@
 
 use std::{collections::BTreeSet, ops::RangeInclusive};
 
+use wingbeat_transformer::protobuf::{Fields, Value};
+
 use super::ModelSpec;
 use crate::ModelError;
 
@@ -36,8 +38,6 @@ const VALUE_NAME: u64 = 1;
 const DOMAIN: u64 = 1;
 /// `OperatorSetIdProto.version`.
 const VERSION: u64 = 2;
-/// A variable-length integer has at most so many bytes.
-const VARINT_BYTES_MAX: usize = 10;
 
 /// So many names are told in an error.
 const NAMES_TOLD_MAX: usize = 8;
@@ -173,65 +173,6 @@ fn own_opset(import: &[u8]) -> Option<Option<u64>> {
         }
     }
     Some(version.filter(|_| is_own))
-}
-
-/// The value of a field.
-enum Value<'a> {
-    Number(u64),
-    Bytes(&'a [u8]),
-}
-
-/// The fields of a message, each with its number; `None` where one can't be read, and then the end.
-struct Fields<'a>(&'a [u8]);
-
-impl<'a> Iterator for Fields<'a> {
-    type Item = Option<(u64, Value<'a>)>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        if self.0.is_empty() {
-            return None;
-        }
-        let field = self.field();
-        if field.is_none() {
-            self.0 = &[];
-        }
-        Some(field)
-    }
-}
-
-impl<'a> Fields<'a> {
-    fn field(&mut self) -> Option<(u64, Value<'a>)> {
-        let key = self.varint()?;
-        let value = match key & 7 {
-            0 => Value::Number(self.varint()?),
-            1 => Value::Bytes(self.take(8)?),
-            2 => {
-                let length = usize::try_from(self.varint()?).ok()?;
-                Value::Bytes(self.take(length)?)
-            }
-            5 => Value::Bytes(self.take(4)?),
-            _ => return None,
-        };
-        Some((key >> 3, value))
-    }
-
-    fn take(&mut self, length: usize) -> Option<&'a [u8]> {
-        let (taken, rest) = self.0.split_at_checked(length)?;
-        self.0 = rest;
-        Some(taken)
-    }
-
-    fn varint(&mut self) -> Option<u64> {
-        let mut number = 0;
-        for at in 0..VARINT_BYTES_MAX {
-            let byte = *self.take(1)?.first()?;
-            number |= u64::from(byte & 0x7f) << (7 * at);
-            if byte < 0x80 {
-                return Some(number);
-            }
-        }
-        None
-    }
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use std::arch::x86_64::*;
 
 use super::{
     Kernels, entry_points,
-    float::Floats,
+    float::{Floats, instruction},
     product::{Panel, Tile, Tiles},
 };
 
@@ -46,17 +46,6 @@ impl AvxVnni {
 }
 
 const LANES: usize = 8;
-
-/// A function of vectors that is an instruction, or a few.
-macro_rules! instruction {
-    ($name:ident($($argument:ident),*) = $($value:tt)*) => {
-        #[inline(always)]
-        fn $name(self, $($argument: __m256),*) -> __m256 {
-            // SAFETY: the machine has the instructions, since there is a `self`.
-            unsafe { $($value)* }
-        }
-    };
-}
 
 impl Floats for Avx2 {
     type Vector = __m256;

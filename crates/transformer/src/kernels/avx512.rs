@@ -4,7 +4,7 @@ use std::arch::x86_64::*;
 
 use super::{
     Kernels, entry_points,
-    float::Floats,
+    float::{Floats, instruction},
     product::{Panel, Tile, Tiles},
 };
 
@@ -32,17 +32,6 @@ impl Avx512 {
 const LANES: usize = 16;
 /// The vectors in a row of a tile.
 const VECTORS: usize = 2;
-
-/// A function of vectors that is an instruction.
-macro_rules! instruction {
-    ($name:ident($($argument:ident),*) = $($value:tt)*) => {
-        #[inline(always)]
-        fn $name(self, $($argument: __m512),*) -> __m512 {
-            // SAFETY: the machine has the instructions, since there is a `self`.
-            unsafe { $($value)* }
-        }
-    };
-}
 
 impl Floats for Avx512 {
     type Vector = __m512;

@@ -116,6 +116,20 @@ pub(super) trait Floats: Copy {
     }
 }
 
+/// A function of a [`Floats`] that takes vectors and is an instruction, or a few.
+#[cfg(target_arch = "x86_64")]
+macro_rules! instruction {
+    ($name:ident($($argument:ident),*) = $($value:tt)*) => {
+        #[inline(always)]
+        fn $name(self, $($argument: Self::Vector),*) -> Self::Vector {
+            // SAFETY: the machine has the instructions, since there is a `self`.
+            unsafe { $($value)* }
+        }
+    };
+}
+#[cfg(target_arch = "x86_64")]
+pub(super) use instruction;
+
 /// `factors[0] + x * (factors[1] + x * ...)`
 #[inline(always)]
 fn polynomial<F: Floats>(f: F, x: F::Vector, factors: &[f32]) -> F::Vector {

@@ -3,17 +3,18 @@
 //! The format is a protocol buffer, `ModelProto`:
 //! <https://github.com/onnx/onnx/blob/main/onnx/onnx.proto>.
 
-mod message;
 mod tensor;
 
 use std::collections::HashMap;
 
-use self::{
-    message::{Fields, Value},
-    tensor::Tensor,
-};
+use self::tensor::Tensor;
 use super::quantise::quantise;
-use crate::{Error, kernels::Matrix, model::Table};
+use crate::{
+    Error,
+    kernels::Matrix,
+    model::Table,
+    protobuf::{Fields, Value},
+};
 
 /// What ONNX Runtime's quantisation adds to the name of a tensor: for its bytes, their scale, and
 /// what stands for zero.

@@ -1,6 +1,6 @@
 //! A tensor of an ONNX file.
 
-use super::message::{Fields, Value, packed};
+use crate::protobuf::{Fields, Value, packed};
 use crate::{Error, load::floats::half};
 
 /// `TensorProto.DataType`: those that are read.

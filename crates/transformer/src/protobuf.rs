@@ -1,4 +1,4 @@
-//! The fields of a protocol buffer's message.
+//! The fields of a protocol buffer's message: what ONNX files are made of.
 //!
 //! <https://protobuf.dev/programming-guides/encoding>
 
@@ -6,9 +6,12 @@
 const VARINT_BYTES_MAX: usize = 10;
 
 /// The value of a field.
-pub(super) enum Value<'a> {
+pub enum Value<'a> {
+    /// A variable-length integer.
     Number(u64),
+    /// A text, bytes, or another message.
     Bytes(&'a [u8]),
+    /// Four bytes, as they are.
     Four([u8; 4]),
     /// Eight bytes: nothing that is read here has them.
     Eight,
@@ -16,7 +19,7 @@ pub(super) enum Value<'a> {
 
 /// The fields of a message, each with its number; `None` where one can't be read, and then the end.
 #[derive(Clone)]
-pub(super) struct Fields<'a>(pub(super) &'a [u8]);
+pub struct Fields<'a>(pub &'a [u8]);
 
 impl<'a> Iterator for Fields<'a> {
     type Item = Option<(u64, Value<'a>)>;
@@ -72,7 +75,7 @@ impl<'a> Fields<'a> {
 }
 
 /// Integers that are packed end to end; `None` where one can't be read.
-pub(super) fn packed(bytes: &[u8]) -> Option<Vec<u64>> {
+pub(crate) fn packed(bytes: &[u8]) -> Option<Vec<u64>> {
     let mut rest = Fields(bytes);
     let mut numbers = Vec::new();
     while !rest.0.is_empty() {
