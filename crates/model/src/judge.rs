@@ -103,6 +103,16 @@ impl Judge {
         }
     }
 
+    /// Why a faster runtime does not run that model, where one was passed over.
+    pub fn passed_over(&self) -> Option<&str> {
+        match &self.reader {
+            Reader::None => None,
+            Reader::Encoder(encoder) => encoder.passed_over(),
+            Reader::Classifier(classifier) => classifier.passed_over(),
+            Reader::Embedder(embedder) => embedder.passed_over(),
+        }
+    }
+
     /// The topics that it tells apart.
     pub fn topic_labels(&self) -> &'static [&'static str] {
         match &self.reader {

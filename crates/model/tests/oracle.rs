@@ -100,7 +100,7 @@ fn both_runtimes_say_the_same() {
     }
 }
 
-/// With `auto`, a model by name is run by whichever is there.
+/// With `auto`, a model by name that ours does not know is run by whichever is there.
 #[test]
 fn a_model_by_name_takes_the_faster_runtime_that_is_there() {
     let (_kept, model) = folder(&tiny::topics());

@@ -56,10 +56,10 @@ pub struct ModelSettings {
     /// The folder of the encoder: `encoder.onnx`, `tokenizer.json` and `encoder.json`. Without it,
     /// the one that is part of the program.
     pub encoder: Option<PathBuf>,
-    /// What runs the models: `fused`, ours, for encoders like the one in the program; `rten`, for any
-    /// model, in Rust alone; `ort`, ONNX Runtime, whose library has to be installed
-    /// (`ORT_DYLIB_PATH`); `auto`: `fused` for the encoder, `ort` for models by name where it is
-    /// there, `rten` otherwise.
+    /// What runs the models: `fused`, ours, for the encoder in the program and for BERT, RoBERTa and
+    /// XLM-RoBERTa; `rten`, for any model, in Rust alone; `ort`, ONNX Runtime, whose library has to
+    /// be installed (`ORT_DYLIB_PATH`); `auto`: `fused` for what it knows, but for embeddings by
+    /// name; then `ort` for models by name where it is there, `rten` otherwise.
     pub runtime: RuntimeSetting,
     /// Threads of each model; 0: as many as `compute.threads`.
     pub threads: usize,

@@ -43,6 +43,9 @@ pub(crate) async fn prepare_service(
     let runtimes = BTreeSet::from_iter(prepared.iter().filter_map(Judge::runtime));
     let runtime = Vec::from_iter(runtimes).join(", ");
     tracing::info!(models = names, runtime, "the models are loaded");
+    for reason in prepared.iter().filter_map(Judge::passed_over) {
+        tracing::info!("a slower runtime runs a model: {reason}");
+    }
     watch.readiness.wait_for("log", &watch.log.url.to_string(), None);
     Ok(Some(prepared))
 }

@@ -1,6 +1,6 @@
 //! Texts in, rows of numbers out: what every model shares, whatever its numbers mean.
 
-use super::{Answer, Batch, EncoderOptions, Runtime, Tokeniser, Workers};
+use super::{Answer, Batch, EncoderOptions, Loaded, Runtime, Tokeniser, Workers};
 use crate::ModelError;
 
 /// A tokeniser, and the threads that run a model over what it gives.
@@ -13,6 +13,8 @@ pub(crate) struct Engine {
     widths: Vec<usize>,
     /// What runs it.
     runtime: &'static str,
+    /// Why it is not the fastest runtime, where one was passed over.
+    passed_over: Option<String>,
 }
 
 impl Engine {
@@ -23,10 +25,11 @@ impl Engine {
     /// When it does not fit its tokenizer, or there are no more threads.
     pub(crate) fn start(
         name: &str,
-        mut runtime: Box<dyn Runtime>,
+        loaded: Loaded,
         tokeniser: Tokeniser,
         options: EncoderOptions,
     ) -> Result<Self, ModelError> {
+        let Loaded { mut runtime, passed_over } = loaded;
         let name_of_runtime = runtime.name();
         let widths = try_out(&mut *runtime, &tokeniser)?;
         let threads = match options.threads {
@@ -40,6 +43,7 @@ impl Engine {
             batch_tokens: options.batch_tokens,
             widths,
             runtime: name_of_runtime,
+            passed_over,
         })
     }
 
@@ -67,6 +71,11 @@ impl Engine {
     /// What runs it, for people.
     pub(crate) fn runtime(&self) -> &'static str {
         self.runtime
+    }
+
+    /// Why a faster runtime does not run it, where one was passed over.
+    pub(crate) fn passed_over(&self) -> Option<&str> {
+        self.passed_over.as_deref()
     }
 
     /// How many threads compute.

@@ -40,6 +40,25 @@ impl ModelFile {
     }
 }
 
+/// A model's file, and what has to be known to read it.
+#[derive(Debug, Clone)]
+pub struct ModelFiles {
+    /// Its name, for errors; by its end it is an ONNX file or one of `safetensors`.
+    pub name: String,
+    /// What is in it.
+    pub model: ModelFile,
+    /// `config.json`, where there is one.
+    pub config: Option<Vec<u8>>,
+}
+
+impl ModelFiles {
+    /// Whether it has nothing but weights, in the format of `safetensors`. Otherwise it is an ONNX
+    /// file.
+    pub(crate) fn is_safetensors(&self) -> bool {
+        Path::new(&self.name).extension().is_some_and(|extension| extension == "safetensors")
+    }
+}
+
 /// Where an encoder comes from.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum EncoderSource {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use wingbeat_transformer::{Error, Level, Model, Workspace};
 
-use super::{Batch, ModelFile, ModelSpec, Outline, OutputSpec, Rows, Runtime};
+use super::{Batch, ModelFiles, ModelSpec, Outline, OutputSpec, Pooling, Rows, Runtime};
 use crate::ModelError;
 
 /// What all workers share.
@@ -46,36 +46,52 @@ impl Fused {
         Ok(format!("{}, {why}; this machine has {has}", chosen.name()))
     }
 
-    /// Loads a model out of its ONNX file. `name` is that of the file, for errors; it must have
-    /// these outputs. `None`: it is a model of another kind, which a general runtime may run.
+    /// Loads a model. It must have these outputs. `Err` inside `Ok`: it is a model of another kind,
+    /// which a general runtime may run; it says which.
     ///
     /// # Errors
     ///
     /// When the file is damaged, lacks an output, or `WINGBEAT_CPU` asks for instructions that the
     /// machine does not have.
-    pub fn load(
-        name: &str,
-        file: &ModelFile,
-        spec: &ModelSpec,
-    ) -> Result<Option<Self>, ModelError> {
-        Outline::read(name, file.bytes())?.check(name, spec)?;
+    pub fn load(files: &ModelFiles, spec: &ModelSpec) -> Result<Result<Self, String>, ModelError> {
+        let ModelFiles { name, model: file, config } = files;
         let failed = |error: &Error| ModelError::new(name, error.to_string());
         let level = Level::chosen().map_err(|error| failed(&error))?;
-        let model = match Model::from_onnx(file.bytes(), None, level) {
+        let model = match (files.is_safetensors(), config) {
+            (true, Some(config)) => Model::from_safetensors(config, file.bytes(), level),
+            (true, None) => return Err(ModelError::new(name, "it has no `config.json`")),
+            (false, config) => {
+                Outline::read(name, file.bytes())?.check(name, spec)?;
+                Model::from_onnx(file.bytes(), config.as_deref(), level)
+            }
+        };
+        // An export that is not what its configuration says may still be run by who follows its
+        // graph.
+        let is_export = config.is_some() && !files.is_safetensors();
+        let model = match model {
             Ok(model) => model,
-            Err(error) if error.is_unsupported() => return Ok(None),
+            Err(error) if error.is_unsupported() || is_export => return Ok(Err(error.to_string())),
             Err(error) => return Err(failed(&error)),
         };
         let find = |wanted: &OutputSpec| {
-            let OutputSpec { name, width, pooling } = wanted;
-            let fits = |found: usize| width.is_none_or(|width| width == found);
-            let is_it = |(_, (has, width)): &(usize, (&str, usize))| has == name && fits(*width);
-            let (at, (_, width)) = model.outputs().enumerate().find(is_it)?;
-            pooling.is_none().then_some((at, width))
+            let name = match wanted.pooling {
+                None => wanted.name.as_str(),
+                Some(Pooling::Mean) => "mean",
+                Some(Pooling::First) => "first",
+            };
+            let fits = |found: usize| wanted.width.is_none_or(|width| width == found);
+            let is_it = |(_, (has, width)): &(usize, (&str, usize))| *has == name && fits(*width);
+            let found = model.outputs().enumerate().find(is_it);
+            found.map(|(at, (_, width))| (at, width)).ok_or_else(|| {
+                format!("not a model for this encoder: it has no output like `{}`", wanted.name)
+            })
         };
-        let Some(outputs) = spec.outputs.iter().map(find).collect() else { return Ok(None) };
-        let shared = Shared { name: name.to_owned(), outputs, model };
-        Ok(Some(Self { shared: Arc::new(shared), work: Workspace::default() }))
+        let outputs = match spec.outputs.iter().map(find).collect() {
+            Ok(outputs) => outputs,
+            Err(problem) => return Ok(Err(problem)),
+        };
+        let shared = Shared { name: name.clone(), outputs, model };
+        Ok(Ok(Self { shared: Arc::new(shared), work: Workspace::default() }))
     }
 }
 

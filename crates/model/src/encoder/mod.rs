@@ -27,7 +27,7 @@ pub use card::Card;
 pub(crate) use card::{EMBEDDING_SIZE_MAX, TOKENS_MAX};
 pub use clean::{Cleaner, Rule};
 pub(crate) use engine::Engine;
-pub use files::{EncoderSource, ModelFile, is_embedded};
+pub use files::{EncoderSource, ModelFile, ModelFiles, is_embedded};
 pub(crate) use files::{MODEL_BYTES_MAX, OTHER_BYTES_MAX, read};
 pub use fused::Fused;
 pub(crate) use onnx::Outline;
@@ -59,8 +59,9 @@ pub struct EncoderOptions {
 /// What runs a model.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub enum RuntimeChoice {
-    /// For the encoder, ours where it knows the model and the machine. For models by name, ONNX Runtime where its
-    /// library is there and takes the model. Otherwise `rten`.
+    /// Ours, where it knows the model and the machine, but not for the embeddings of models by name:
+    /// it rounds their weights. There, and where it does not know them, ONNX Runtime if its library
+    /// is there and takes the model, for models by name. Otherwise `rten`.
     #[default]
     Auto,
     /// Ours: the fastest, for the models that it knows.
@@ -71,44 +72,86 @@ pub enum RuntimeChoice {
     Ort,
 }
 
+/// A model that is loaded.
+pub(crate) struct Loaded {
+    pub(crate) runtime: Box<dyn Runtime>,
+    /// Why it is not the fastest runtime, where one was passed over.
+    pub(crate) passed_over: Option<String>,
+}
+
 impl RuntimeChoice {
-    /// Loads a model with it.
-    fn load(
-        self,
-        name: &str,
-        file: ModelFile,
-        spec: &ModelSpec,
-    ) -> Result<Box<dyn Runtime>, ModelError> {
-        Ok(match self {
-            Self::Auto if !Fused::is_fast() => Box::new(Rten::load(name, file, spec)?),
-            Self::Auto => match Fused::load(name, &file, spec)? {
-                Some(fused) => Box::new(fused),
-                None => Box::new(Rten::load(name, file, spec)?),
-            },
-            Self::Fused => Box::new(Fused::load(name, &file, spec)?.ok_or_else(|| {
-                let problem = "the runtime `fused` does not know this kind of model; set the \
-                               runtime `auto`, or another";
-                ModelError::new(name, problem)
-            })?),
-            Self::Rten => Box::new(Rten::load(name, file, spec)?),
-            Self::Ort => Box::new(OnnxRuntime::load(name, file, spec)?),
-        })
+    /// Loads the encoder with it.
+    fn load(self, files: ModelFiles, spec: &ModelSpec) -> Result<Loaded, ModelError> {
+        match self {
+            Self::Auto => Self::fused_or(files, spec, Self::Rten),
+            chosen => chosen.load_alone(files, spec),
+        }
     }
 
-    /// As [`RuntimeChoice::load`], a model by name.
+    /// Loads a model by name. `rounds`: its weights may be rounded to bytes.
     pub(crate) fn load_by_name(
         self,
-        name: &str,
-        file: ModelFile,
+        files: ModelFiles,
         spec: &ModelSpec,
-    ) -> Result<Box<dyn Runtime>, ModelError> {
+        rounds: bool,
+    ) -> Result<Loaded, ModelError> {
         if self != Self::Auto {
-            return self.load(name, file, spec);
+            return self.load_alone(files, spec);
         }
-        match Self::Ort.load(name, file.clone(), spec) {
-            Ok(loaded) => Ok(loaded),
-            Err(_) => Self::Rten.load(name, file, spec),
+        let general = if is_installed() { Self::Ort } else { Self::Rten };
+        if rounds || files.is_safetensors() {
+            return Self::fused_or(files, spec, general);
         }
+        match general.load_alone(files.clone(), spec) {
+            Err(_) if general == Self::Ort => Self::Rten.load_alone(files, spec),
+            loaded => loaded,
+        }
+    }
+
+    /// Loads it with ours, where it is the fastest and knows the model; otherwise with another.
+    fn fused_or(files: ModelFiles, spec: &ModelSpec, other: Self) -> Result<Loaded, ModelError> {
+        let reason = if Fused::is_fast() {
+            match Fused::load(&files, spec)? {
+                Ok(fused) => return Ok(Loaded { runtime: Box::new(fused), passed_over: None }),
+                Err(reason) => reason,
+            }
+        } else {
+            "it has no fast instructions for this machine".to_owned()
+        };
+        if files.is_safetensors() {
+            let problem = format!(
+                "the runtime `fused` can't run it here ({reason}), and others read ONNX files alone: \
+                 look for an ONNX export of the model, or make one"
+            );
+            return Err(ModelError::new(&files.name, problem));
+        }
+        let loaded = match other.load_alone(files.clone(), spec) {
+            Err(_) if other == Self::Ort => Self::Rten.load_alone(files, spec),
+            loaded => loaded,
+        };
+        loaded
+            .map(|loaded| Loaded { passed_over: Some(format!("not `fused`: {reason}")), ..loaded })
+    }
+
+    /// Loads it with this one and no other.
+    fn load_alone(self, files: ModelFiles, spec: &ModelSpec) -> Result<Loaded, ModelError> {
+        let fused = self == Self::Fused || self == Self::Auto;
+        if files.is_safetensors() && !fused {
+            let problem = "only the runtime `fused` reads safetensors; set the runtime `auto`, or \
+                           look for an ONNX export of the model";
+            return Err(ModelError::new(&files.name, problem));
+        }
+        let runtime: Box<dyn Runtime> = match self {
+            Self::Auto | Self::Fused => Box::new(Fused::load(&files, spec)?.map_err(|reason| {
+                let problem = format!(
+                    "the runtime `fused` can't run it ({reason}); set the runtime `auto`, or another"
+                );
+                ModelError::new(&files.name, problem)
+            })?),
+            Self::Rten => Box::new(Rten::load(&files.name, files.model, spec)?),
+            Self::Ort => Box::new(OnnxRuntime::load(&files.name, files.model, spec)?),
+        };
+        Ok(Loaded { runtime, passed_over: None })
     }
 }
 
@@ -164,8 +207,10 @@ impl Encoder {
         let cleaner = Cleaner::new(&card.name, &described.normalisation)?;
         let tokeniser = Tokeniser::parse(&tokenizer.name, &tokenizer.content, cleaner, tokens_max)?;
         let spec = ModelSpec { outputs: described.outputs().to_vec(), padding: PADDING };
-        let runtime = options.runtime.load(&model.name, model.content, &spec)?;
-        let engine = Engine::start(&model.name, runtime, tokeniser, options)?;
+        let files = ModelFiles { name: model.name, model: model.content, config: None };
+        let name = files.name.clone();
+        let loaded = options.runtime.load(files, &spec)?;
+        let engine = Engine::start(&name, loaded, tokeniser, options)?;
         Ok(Self { card: described, engine })
     }
 
@@ -193,6 +238,11 @@ impl Encoder {
     /// What runs it, for people.
     pub fn runtime(&self) -> &'static str {
         self.engine.runtime()
+    }
+
+    /// Why a faster runtime does not run it, where one was passed over.
+    pub fn passed_over(&self) -> Option<&str> {
+        self.engine.passed_over()
     }
 
     /// How many threads compute.

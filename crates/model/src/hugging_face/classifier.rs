@@ -69,7 +69,7 @@ impl Classifier {
         let says =
             opened.config.is_multi_label().map_err(|problem| opened.wrong_config(problem))?;
         let known = opened.preset.and_then(|preset| preset.is_multi_label);
-        let engine = opened.start(OutputSpec::row(OUTPUT, labels.len()), options)?;
+        let engine = opened.start(OutputSpec::row(OUTPUT, labels.len()), true, options)?;
         Ok(Self { engine, meaning, is_multi_label: known.unwrap_or(says) })
     }
 
@@ -86,6 +86,11 @@ impl Classifier {
     /// What runs it, for people.
     pub fn runtime(&self) -> &'static str {
         self.engine.runtime()
+    }
+
+    /// Why a faster runtime does not run it, where one was passed over.
+    pub fn passed_over(&self) -> Option<&str> {
+        self.engine.passed_over()
     }
 
     /// The names of the topics; none where it does not say topics.

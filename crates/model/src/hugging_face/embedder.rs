@@ -29,9 +29,11 @@ impl Embedder {
         let opened = folder.open()?;
         let output =
             |name: &str, pooling| OutputSpec { name: name.to_owned(), width: None, pooling };
-        let output = if opened.outline.has_output(OF_TEXTS) {
+        let has_output =
+            |name: &str| opened.outline.as_ref().is_none_or(|outline| outline.has_output(name));
+        let output = if opened.outline.is_some() && has_output(OF_TEXTS) {
             output(OF_TEXTS, None)
-        } else if let Some(name) = OF_TOKENS.iter().find(|name| opened.outline.has_output(name)) {
+        } else if let Some(name) = OF_TOKENS.iter().find(|name| has_output(name)) {
             let pooling = opened.pooling.as_ref().map_or(Ok(Pooling::Mean), PoolingConfig::pooling);
             output(name, Some(pooling.map_err(|problem| opened.wrong_pooling(problem))?))
         } else {
@@ -41,7 +43,7 @@ impl Embedder {
             return Err(ModelError::new(opened.model_name(), problem));
         };
         let name = opened.model_name().to_owned();
-        let engine = opened.start(output, options)?;
+        let engine = opened.start(output, false, options)?;
         let size = engine.widths().first().copied().unwrap_or_default();
         if !(1..=EMBEDDING_SIZE_MAX).contains(&size) {
             let problem =
@@ -67,6 +69,11 @@ impl Embedder {
     /// What runs it, for people.
     pub fn runtime(&self) -> &'static str {
         self.engine.runtime()
+    }
+
+    /// Why a faster runtime does not run it, where one was passed over.
+    pub fn passed_over(&self) -> Option<&str> {
+        self.engine.passed_over()
     }
 
     /// How many numbers an embedding has.

@@ -11,20 +11,23 @@ use super::{
 use crate::{
     ModelError,
     encoder::{
-        Cleaner, EncoderOptions, Engine, MODEL_BYTES_MAX, ModelFile, ModelSpec, OTHER_BYTES_MAX,
-        Outline, OutputSpec, Tokeniser, read,
+        Cleaner, EncoderOptions, Engine, MODEL_BYTES_MAX, ModelFile, ModelFiles, ModelSpec,
+        OTHER_BYTES_MAX, Outline, OutputSpec, Tokeniser, read,
     },
 };
 
-/// Model files that can be used, the best first: eight bits are a fourth of the size, and faster.
-const MODEL_FILES: [&str; 6] = [
+/// Model files that can be used, the best first: eight bits are a fourth of the size.
+const MODEL_FILES: [&str; 7] = [
     "onnx/model_int8.onnx",
     "onnx/model_quantized.onnx",
     "model_int8.onnx",
     "model_quantized.onnx",
     "onnx/model.onnx",
     "model.onnx",
+    WEIGHTS,
 ];
+/// Weights without a graph: only the runtime `fused` can make a model of them.
+const WEIGHTS: &str = "model.safetensors";
 const CONFIG: &str = "config.json";
 const TOKENIZER: &str = "tokenizer.json";
 const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
@@ -103,10 +106,15 @@ impl ModelFolder {
         // `choose_files` gives the model first.
         let model = files.first().map(String::as_str).unwrap_or_default();
         let content = ModelFile::Read(Arc::new(self.read(model, MODEL_BYTES_MAX)?));
-        let name = self.path_of(model);
+        let (name, described) = (self.path_of(model), self.read(CONFIG, OTHER_BYTES_MAX)?);
+        let files = ModelFiles { name, model: content, config: Some(described) };
+        let outline = match files.is_safetensors() {
+            true => None,
+            false => Some(Outline::read(&files.name, files.model.bytes())?),
+        };
         Ok(Opened {
-            outline: Outline::read(&name, content.bytes())?,
-            model: (name, content),
+            outline,
+            model: files,
             tokenizer: (self.path_of(TOKENIZER), self.read(TOKENIZER, OTHER_BYTES_MAX)?),
             tokens_max: config.tokens_max(&limits),
             preset: Preset::find(&self.repo).or_else(|| config.origin().and_then(Preset::find)),
@@ -166,14 +174,15 @@ impl ModelFolder {
 
 /// The files of a model. Each has its name beside it, for errors.
 pub(super) struct Opened {
-    model: (String, ModelFile),
+    model: ModelFiles,
     tokenizer: (String, Vec<u8>),
     config_name: String,
     pooling_name: String,
     tokens_max: usize,
     pub(super) config: Config,
     pub(super) pooling: Option<PoolingConfig>,
-    pub(super) outline: Outline,
+    /// What is in its ONNX file; `None`: it has none.
+    pub(super) outline: Option<Outline>,
     pub(super) preset: Option<&'static Preset>,
 }
 
@@ -190,13 +199,15 @@ impl Opened {
 
     /// The model's file, for errors.
     pub(super) fn model_name(&self) -> &str {
-        &self.model.0
+        &self.model.name
     }
 
-    /// Loads the model, which has this output, tries it and starts its threads.
+    /// Loads the model, which has this output, tries it and starts its threads. `rounds`: its
+    /// weights may be rounded to bytes where that is faster.
     pub(super) fn start(
         self,
         output: OutputSpec,
+        rounds: bool,
         options: EncoderOptions,
     ) -> Result<Engine, ModelError> {
         let (name, tokenizer) = self.tokenizer;
@@ -204,10 +215,10 @@ impl Opened {
         let cleaner = Cleaner::new(&name, &rules)?;
         let tokens_max = options.tokens_max(self.tokens_max);
         let tokeniser = Tokeniser::parse(&name, &tokenizer, cleaner, tokens_max)?;
-        let (name, content) = self.model;
+        let name = self.model.name.clone();
         let spec = ModelSpec { outputs: vec![output], padding: self.config.padding() };
-        let runtime = options.runtime.load_by_name(&name, content, &spec)?;
-        Engine::start(&name, runtime, tokeniser, options)
+        let loaded = options.runtime.load_by_name(self.model, &spec, rounds)?;
+        Engine::start(&name, loaded, tokeniser, options)
     }
 }
 
@@ -225,6 +236,8 @@ mod tests {
         let expected = ["onnx/model_int8.onnx", CONFIG, TOKENIZER, TOKENIZER_CONFIG, POOLING];
         assert_eq!(choose("a/b", &int8).unwrap(), expected);
         assert_eq!(choose("a/b", &["model_quantized.onnx"]).unwrap()[0], "model_quantized.onnx");
+        assert_eq!(choose("a/b", &[WEIGHTS, "model.onnx"]).unwrap()[0], "model.onnx");
+        assert_eq!(choose("a/b", &[WEIGHTS]).unwrap()[0], WEIGHTS);
         let minilm = "sentence-transformers/all-MiniLM-L6-v2";
         assert_eq!(choose(minilm, &int8).unwrap()[0], "onnx/model.onnx");
         assert_eq!(choose(minilm, &["model_int8.onnx"]).unwrap()[0], "model_int8.onnx");
@@ -232,11 +245,11 @@ mod tests {
 
     #[test]
     fn what_is_missing_is_said_with_what_to_do() {
-        let problem = choose("a/b", &["model.safetensors"]).unwrap_err();
+        let problem = choose("a/b", &["pytorch_model.bin"]).unwrap_err();
         let expected =
-            ["but `config.json`", "model.safetensors", "optimum-cli export onnx --model a/b"];
+            ["but `config.json`", "pytorch_model.bin", "optimum-cli export onnx --model a/b"];
         assert!(expected.iter().all(|part| problem.contains(part)), "{problem}");
-        let problem = choose("a/b", &["onnx/decoder.onnx", "model.safetensors"]).unwrap_err();
+        let problem = choose("a/b", &["onnx/decoder.onnx", "pytorch_model.bin"]).unwrap_err();
         assert!(problem.contains("but `onnx/decoder.onnx`:"), "{problem}");
         let problem = choose_files("a/b", &["model.onnx", CONFIG]).unwrap_err();
         assert!(problem.contains("no `tokenizer.json`"), "{problem}");

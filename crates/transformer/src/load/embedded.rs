@@ -87,7 +87,7 @@ fn words(graph: &Graph<'_>, config: &Config) -> Result<Table, Error> {
     if words.shape != [rows, width] {
         return Err(Error::model(format!("`words` has the shape {:?}", words.shape)));
     }
-    Ok(Table::Codes { codes, scales })
+    Ok(Table { codes, scales })
 }
 
 fn norm(graph: &Graph<'_>, config: &Config, name: &str) -> Result<Norm, Error> {

@@ -35,9 +35,12 @@ pub(super) fn parts(config: Config, weights: &impl Weights) -> Result<Parts, Err
     let (pools, heads) = if config.classifies {
         (vec![Pool::First], vec![classifier(&config, weights)?])
     } else {
-        let name = "embedding".to_owned();
-        let head = Head { name, inputs: 0..hidden, layers: Vec::new(), unit: true };
-        (vec![Pool::Mean], vec![head])
+        let head = |name: &str, inputs| {
+            let (name, layers) = (name.to_owned(), Vec::new());
+            Head { name, inputs, layers, unit: true }
+        };
+        let heads = vec![head("mean", 0..hidden), head("first", hidden..2 * hidden)];
+        (vec![Pool::Mean, Pool::First], heads)
     };
     let positions = positions(&config, weights)?;
     Ok(Parts { config, words, positions, norm, layers, pools, heads })

@@ -3,7 +3,7 @@
 use safetensors::{Dtype, SafeTensors};
 
 use super::families::Weights;
-use super::quantise::quantise;
+use super::quantise::{quantise, quantise_table};
 use crate::{Error, kernels::Matrix, model::Table};
 
 /// What models put before the names of the encoder's own tensors.
@@ -104,7 +104,7 @@ impl Weights for Safetensors<'_> {
     }
 
     fn table(&self, name: &str, rows: usize, width: usize) -> Result<Table, Error> {
-        self.read(name, &[rows, width]).map(Table::Floats)
+        self.read(name, &[rows, width]).map(|values| quantise_table(&values, width))
     }
 }
 

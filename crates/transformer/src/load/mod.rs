@@ -15,8 +15,8 @@ impl Model {
     /// Loads a model from `config.json` and `model.safetensors`, as Hugging Face's libraries write
     /// them; its weights become bytes, with a scale for each output of a matrix.
     ///
-    /// A model that classifies whole texts has the output `logits`. Any other has `embedding`: the
-    /// mean of the last states, brought to length 1.
+    /// A model that classifies whole texts has the output `logits`. Any other has `mean` and `first`:
+    /// the mean of the last states and the first of them, brought to length 1.
     ///
     /// # Errors
     ///

@@ -1,20 +1,34 @@
 //! Weights as bytes.
 
-use crate::kernels::{CODE_MAX, Matrix};
+use crate::{
+    kernels::{CODE_MAX, Matrix},
+    model::Table,
+};
 
 /// Makes bytes of a matrix with a row for each output: each row has a scale of its own, by which its
 /// largest weight becomes 127.
 pub(super) fn quantise(weights: &[f32], inputs: usize, biases: Vec<f32>) -> Matrix {
-    let mut codes = Vec::with_capacity(weights.len());
-    let mut scales = Vec::with_capacity(biases.len());
-    for row in weights.chunks_exact(inputs) {
+    let (codes, scales) = rows(weights, inputs);
+    Matrix { inputs, codes, scales, biases }
+}
+
+/// Makes bytes of a table in the same way.
+pub(super) fn quantise_table(values: &[f32], width: usize) -> Table {
+    let (codes, scales) = rows(values, width);
+    Table { codes, scales }
+}
+
+fn rows(values: &[f32], width: usize) -> (Vec<i8>, Vec<f32>) {
+    let mut codes = Vec::with_capacity(values.len());
+    let mut scales = Vec::with_capacity(values.len() / width.max(1));
+    for row in values.chunks_exact(width) {
         let largest = row.iter().fold(0.0f32, |largest, weight| largest.max(weight.abs()));
         let factor = if largest > 0.0 { CODE_MAX / largest } else { 0.0 };
         #[expect(clippy::cast_possible_truncation, reason = "at most 127, by the factor")]
         codes.extend(row.iter().map(|weight| (weight * factor).round_ties_even() as i8));
         scales.push(largest / CODE_MAX);
     }
-    Matrix { inputs, codes, scales, biases }
+    (codes, scales)
 }
 
 /// Puts matrices below one another: their outputs come one behind the other.

@@ -32,13 +32,18 @@ fn the_embedding_of_a_bert_is_that_of_floats() {
     for level in levels() {
         let model = Model::from_safetensors(&made.config(), &made.weights(), level).unwrap();
         assert_eq!(model.level(), level);
-        assert_eq!(model.outputs().collect::<Vec<_>>(), [("embedding", HIDDEN)]);
+        assert_eq!(model.outputs().collect::<Vec<_>>(), [("mean", HIDDEN), ("first", HIDDEN)]);
         assert_eq!((model.length_max(), model.vocabulary()), (POSITIONS, VOCABULARY));
         for (ids, found) in texts.iter().zip(rows(&model, &texts)) {
             let cosine = cosine(&found, &plain.mean(ids));
             assert!(cosine > 0.999, "{}: {cosine} for {} tokens", level.name(), ids.len());
             let length = found.iter().map(|x| x * x).sum::<f32>();
             assert!((length - 1.0).abs() < 1e-5);
+        }
+        let mut work = Workspace::default();
+        model.run(&mut work, texts.iter().map(Vec::as_slice)).unwrap();
+        for (ids, first) in texts.iter().zip(work.rows(1).chunks_exact(HIDDEN)) {
+            assert!(cosine(first, &plain.states(ids)[..HIDDEN]) > 0.995);
         }
     }
 }

@@ -8,7 +8,7 @@ mod tensor;
 use std::collections::HashMap;
 
 use self::tensor::Tensor;
-use super::quantise::quantise;
+use super::quantise::{quantise, quantise_table};
 use crate::{
     Error,
     kernels::Matrix,
@@ -123,7 +123,7 @@ impl<'a> Graph<'a> {
 
     /// A table whose rows are looked up.
     pub(super) fn table(&self, name: &str, rows: usize, width: usize) -> Result<Table, Error> {
-        self.floats(name, &[rows, width]).map(Table::Floats)
+        self.floats(name, &[rows, width]).map(|values| quantise_table(&values, width))
     }
 
     /// A tensor that was quantised.

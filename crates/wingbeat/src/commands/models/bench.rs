@@ -1,6 +1,7 @@
 //! `wingbeat models bench`: how fast this machine is with the models that the stages use.
 
 use std::{
+    fmt::Write as _,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -44,6 +45,8 @@ struct Row {
     posts_per_second: f64,
     /// Of a post by itself, in milliseconds: the median, and what 99 of 100 do not exceed.
     alone_ms: Option<[f64; 2]>,
+    /// Why a faster runtime does not run it, where one was passed over.
+    passed_over: Option<String>,
 }
 
 pub(super) async fn run(config: &Config, args: &Bench) -> Result<(), Failure> {
@@ -100,6 +103,7 @@ async fn row(
     let stages = STAGES.map(str::to_owned);
     let models = fetch::prepare(&settings, &stages).await?;
     let runtime = models.iter().find_map(wingbeat_model::Judge::runtime).unwrap_or("linear");
+    let passed_over = models.iter().find_map(wingbeat_model::Judge::passed_over).map(str::to_owned);
     let model = settings.models.sentiment.to_string();
     let pipeline = Arc::new(Pipeline::new(&stages, &settings)?);
     // As a flow does it, a batch waits while another one is worked on.
@@ -120,7 +124,7 @@ async fn row(
     #[expect(clippy::cast_precision_loss, reason = "a count of posts")]
     let posts_per_second = done as f64 / start.elapsed().as_secs_f64();
     let alone_ms = if threads == 1 { Some(alone(&pipeline, posts, time)) } else { None };
-    Ok(Row { model, runtime, threads, posts_per_second, alone_ms })
+    Ok(Row { model, runtime, threads, posts_per_second, alone_ms, passed_over })
 }
 
 fn read(pipeline: &Pipeline, posts: Vec<Record>) -> usize {
@@ -160,6 +164,13 @@ impl Report {
             let threads = row.threads.to_string();
             rows.push(vec![row.model.clone(), row.runtime.to_owned(), threads, rate, median, most]);
         }
-        format!("fused runs on {}\n\n{}", self.processor, table::render(&rows))
+        let mut text = format!("fused runs on {}\n\n{}", self.processor, table::render(&rows));
+        let one_thread = self.rows.iter().filter(|row| row.threads == 1);
+        for (model, reason) in
+            one_thread.filter_map(|row| Some((&row.model, row.passed_over.as_ref()?)))
+        {
+            let _ = write!(text, "\n{model}: {reason}");
+        }
+        text
     }
 }
