@@ -1,13 +1,15 @@
-"""An encoder in ONNX Runtime, for `bench/src/encoder.rs`: its peer.
+"""A model in ONNX Runtime, for `bench/src/encoder`: its peer.
 
     pip install onnxruntime numpy tokenizers
 
-Arguments: the encoder's folder, and a JSON file with the cleaned texts. Then a line on stdin, an
-answer on stdout: `sorted` and `single` run the model over all texts, sorted by length in batches of
-256 tokens and one by one, and answer with the seconds that this thread had of the processor,
-tokenising included. `predecessor FILE` does so one by one with a classifier that `roberta.py` wrote,
-on texts of as many tokens, with as many threads as ONNX Runtime likes, as the replaced services did.
-`embeddings FILE` writes those of the texts, float32; `memory` says the kilobytes.
+Arguments: the model, its tokenizer, a JSON file with the cleaned texts, and the names of the outputs.
+Then a line on stdin, an answer on stdout. One session with one thread; tokenising is part of it all.
+
+`sorted`, `single`: all texts, sorted by length in batches of 256 tokens, or one by one; answered with
+the seconds that this thread had of the processor. `replaced`: one by one with as many threads as ONNX
+Runtime likes, as the replaced services did. `alone`: the times of each text by itself, in
+milliseconds: their median, and what 99 of 100 do not exceed. `rows FILE`: writes the last output of
+all texts, float32. `memory`: the kilobytes.
 """
 
 import json
@@ -20,13 +22,16 @@ import onnxruntime
 from tokenizers import Tokenizer
 
 TOKENS_MAX = 256
-NAMES = ["sentiment", "topics", "embedding"]
+LENGTH_MAX = 128
 
-folder, texts = Path(sys.argv[1]), json.loads(Path(sys.argv[2]).read_text())
+model, texts, names = sys.argv[1], json.loads(Path(sys.argv[3]).read_text()), sys.argv[4:]
 options = onnxruntime.SessionOptions()
 options.intra_op_num_threads = options.inter_op_num_threads = 1
-session = onnxruntime.InferenceSession(folder / "encoder.onnx", options, providers=["CPUExecutionProvider"])
-tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+inputs = [value.name for value in session.get_inputs()]
+tokenizer = Tokenizer.from_file(sys.argv[2])
+tokenizer.no_padding()
+tokenizer.enable_truncation(LENGTH_MAX)
 
 
 def batches(rows):
@@ -40,46 +45,61 @@ def batches(rows):
     yield batch
 
 
-def embed(cut):
-    """Every text through the model; `cut` puts rows of ids into batches."""
+def run(session, rows):
+    """The outputs of a batch."""
+    ids = np.zeros((len(rows), max(map(len, rows))), np.int64)
+    mask = np.zeros_like(ids)
+    for at, row in enumerate(rows):
+        ids[at, : len(row)], mask[at, : len(row)] = row, 1
+    given = {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
+    return session.run(names, {name: given[name] for name in inputs})
+
+
+def read(cut, session=session):
+    """The last output of every text; `cut` puts rows of ids into batches."""
     rows = [tokenizer.encode(text).ids for text in texts]
     found = [None] * len(rows)
     for batch in cut(rows):
-        ids = np.zeros((len(batch), max(len(rows[index]) for index in batch)), np.int64)
-        mask = np.zeros_like(ids)
-        for row, index in enumerate(batch):
-            ids[row, : len(rows[index])], mask[row, : len(rows[index])] = rows[index], 1
-        outputs = session.run(NAMES, {"input_ids": ids, "attention_mask": mask})
-        for row, index in enumerate(batch):
-            found[index] = outputs[2][row]
+        for index, row in zip(batch, run(session, [rows[index] for index in batch])[-1]):
+            found[index] = row
     return np.stack(found)
 
 
-def predecessor(path):
-    """Every text by itself through a model of the replaced services."""
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+def single(rows):
+    """Every row by itself."""
+    return [[index] for index in range(len(rows))]
+
+
+def alone():
+    """How long a text takes by itself."""
+    times = []
     for text in texts:
-        ids = np.array([tokenizer.encode(text).ids], np.int64)
-        session.run(None, {"input_ids": ids, "attention_mask": np.ones_like(ids)})
+        begin = time.perf_counter()
+        run(session, [tokenizer.encode(text).ids])
+        times.append(1e3 * (time.perf_counter() - begin))
+    return " ".join(str(np.percentile(times, part)) for part in (50, 99))
 
 
-def timed(run, *arguments):
+def timed(work, *arguments):
     """The processor's seconds."""
     begin = time.process_time()
-    run(*arguments)
+    work(*arguments)
     return time.process_time() - begin
 
 
 for line in sys.stdin:
     match line.split():
         case ["sorted"]:
-            answer = timed(embed, batches)
+            answer = timed(read, batches)
         case ["single"]:
-            answer = timed(embed, lambda rows: [[index] for index in range(len(rows))])
-        case ["predecessor", path]:
-            answer = timed(predecessor, path)
-        case ["embeddings", path]:
-            embed(batches).astype("<f4").tofile(path)
+            answer = timed(read, single)
+        case ["replaced"]:
+            greedy = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+            answer = timed(read, single, greedy)
+        case ["alone"]:
+            answer = alone()
+        case ["rows", path]:
+            read(batches).astype("<f4").tofile(path)
             answer = 0
         case ["memory"]:
             status = Path("/proc/self/status").read_text()

@@ -57,7 +57,6 @@ impl Floats for Avx2 {
     instruction!(mul_add(a, b, c) = _mm256_fmadd_ps(a, b, c));
     instruction!(max(a, b) = _mm256_max_ps(a, b));
     instruction!(min(a, b) = _mm256_min_ps(a, b));
-    instruction!(abs(a) = _mm256_andnot_ps(_mm256_set1_ps(-0.0), a));
     instruction!(
         round(a) = _mm256_round_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(a)
     );

@@ -43,7 +43,6 @@ impl Floats for Avx512 {
     instruction!(mul_add(a, b, c) = _mm512_fmadd_ps(a, b, c));
     instruction!(max(a, b) = _mm512_max_ps(a, b));
     instruction!(min(a, b) = _mm512_min_ps(a, b));
-    instruction!(abs(a) = _mm512_abs_ps(a));
     instruction!(round(a) = _mm512_roundscale_ps::<{ _MM_FROUND_TO_NEAREST_INT }>(a));
     instruction!(scale(a, n) = _mm512_scalef_ps(a, n));
 

@@ -57,8 +57,6 @@ pub(super) trait Floats: Copy {
     fn max(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
     /// The smaller of each pair.
     fn min(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
-    /// Without the sign.
-    fn abs(self, a: Self::Vector) -> Self::Vector;
     /// The nearest integers, the even one of two. For values under 2²² alone.
     fn round(self, a: Self::Vector) -> Self::Vector;
     /// `a` times two to the power of `n`, integers from -126 to 127.

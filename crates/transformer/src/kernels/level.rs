@@ -10,6 +10,8 @@ const VARIABLE: &str = "WINGBEAT_CPU";
 pub enum Level {
     /// Plain Rust, on any machine.
     Portable,
+    /// Armv8.2's NEON, with its product of bytes.
+    Neon,
     /// AVX2 and FMA. Its only product of bytes that is fast saturates; see `kernels/avx2.rs`.
     Avx2,
     /// AVX2, and AVX-VNNI's product of bytes in 256 bits.
@@ -22,10 +24,12 @@ pub enum Level {
 
 impl Level {
     /// All levels.
-    pub const ALL: [Self; 5] = [Self::Portable, Self::Avx2, Self::AvxVnni, Self::Avx512, Self::Amx];
+    pub const ALL: [Self; 6] =
+        [Self::Portable, Self::Neon, Self::Avx2, Self::AvxVnni, Self::Avx512, Self::Amx];
 
-    /// The levels whose kernels have been run. No processor with AVX-VNNI or AMX was at hand so far:
-    /// whoever has one asks for them by `WINGBEAT_CPU`, which this crate's tests heed too.
+    /// The levels whose kernels have been run and measured on a machine that has them. None with
+    /// NEON, AVX-VNNI or AMX was at hand so far: whoever has one asks for them by `WINGBEAT_CPU`,
+    /// which this crate's tests heed too.
     const TRIED: [Self; 3] = [Self::Portable, Self::Avx2, Self::Avx512];
 
     /// The level to use: what `WINGBEAT_CPU` says, or else the best.
@@ -79,6 +83,7 @@ impl Level {
     pub fn name(self) -> &'static str {
         match self {
             Self::Portable => "portable",
+            Self::Neon => "neon",
             Self::Avx2 => "avx2",
             Self::AvxVnni => "avxvnni",
             Self::Avx512 => "avx512",
@@ -92,6 +97,7 @@ impl Level {
         let avx2 = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
         match self {
             Self::Portable => true,
+            Self::Neon => false,
             Self::Avx2 => avx2,
             Self::AvxVnni => avx2 && is_x86_feature_detected!("avxvnni"),
             Self::Avx512 => {
@@ -104,7 +110,14 @@ impl Level {
     }
 
     /// Whether the machine has it.
-    #[cfg(not(target_arch = "x86_64"))]
+    #[cfg(target_arch = "aarch64")]
+    pub fn is_available(self) -> bool {
+        let neon = self == Self::Neon && std::arch::is_aarch64_feature_detected!("dotprod");
+        self == Self::Portable || neon
+    }
+
+    /// Whether the machine has it.
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
     pub fn is_available(self) -> bool {
         self == Self::Portable
     }

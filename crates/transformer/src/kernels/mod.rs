@@ -7,7 +7,7 @@
 //! | `product.rs` | products in bytes, and what is fused behind them |
 //! | `rows.rs`, `attention.rs` | the rest, in floats |
 //! | `float.rs` | vectors of floats: the trait, the exponential, GELU |
-//! | `portable.rs`, `avx2.rs`, `avx512.rs`, `amx.rs` | both traits, for one set of instructions each |
+//! | `portable.rs`, `neon.rs`, `avx2.rs`, `avx512.rs`, `amx.rs` | both traits, for one set of instructions each |
 //!
 //! Only here is `unsafe`, for three reasons: calling what was compiled for instructions that the
 //! machine was found to have; the instructions themselves, where they read and write memory; and
@@ -23,6 +23,8 @@ mod avx2;
 mod avx512;
 mod float;
 mod level;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 mod packed;
 mod portable;
 mod product;
@@ -33,6 +35,7 @@ mod tests;
 use std::ops::Range;
 
 pub use self::level::Level;
+use self::packed::RowMut;
 pub(crate) use self::{
     aligned::Aligned,
     attention::Scratch,
@@ -144,6 +147,8 @@ impl Kernels {
         }
         Some(match level {
             Level::Portable => &portable::KERNELS,
+            #[cfg(target_arch = "aarch64")]
+            Level::Neon => &neon::KERNELS,
             #[cfg(target_arch = "x86_64")]
             Level::Avx2 => &avx2::AVX2,
             #[cfg(target_arch = "x86_64")]
@@ -152,7 +157,8 @@ impl Kernels {
             Level::Avx512 => &avx512::KERNELS,
             #[cfg(target_arch = "x86_64")]
             Level::Amx => &amx::KERNELS,
-            #[cfg(not(target_arch = "x86_64"))]
+            // Those of other architectures.
+            #[allow(unreachable_patterns, reason = "there may be none")]
             _ => return None,
         })
     }

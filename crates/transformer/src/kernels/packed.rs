@@ -25,6 +25,8 @@ pub(crate) struct Packed {
     weights: Aligned<i8>,
     pub(super) scales: Aligned<f32>,
     pub(super) biases: Aligned<f32>,
+    /// The sum of each column's weights: what 1 added to all values of a row adds to its product.
+    pub(super) sums: Aligned<f32>,
     /// What sums start with: where codes are stored with 128 added, what that adds to them, taken
     /// off beforehand.
     start: Aligned<i32>,
@@ -47,11 +49,13 @@ impl Packed {
             for (group, codes) in row.chunks_exact(4).enumerate() {
                 panel[(group * columns + column) * 4..][..4].copy_from_slice(codes);
             }
-            start[output] = -added * row.iter().map(|code| i32::from(*code)).sum::<i32>();
+            start[output] = -added * sum(row);
         }
         let scales = matrix.scales.iter().copied().collect();
         let biases = matrix.biases.iter().copied().collect();
-        Self { inputs, outputs, weights, scales, biases, start }
+        let rows = matrix.codes.chunks_exact(inputs).zip(&matrix.scales);
+        let sums = rows.map(|(row, scale)| sum(row) as f32 * scale).collect();
+        Self { inputs, outputs, weights, scales, biases, sums, start }
     }
 
     /// Its panels, of so many columns.
@@ -64,16 +68,30 @@ impl Packed {
     }
 }
 
+fn sum(codes: &[i8]) -> i32 {
+    codes.iter().map(|code| i32::from(*code)).sum()
+}
+
 /// Rows behind the last, which a kernel may read (and not use).
 const ROWS_BEHIND: usize = 16;
 
-/// Rows of states as bytes, each with a scale of its own: `value = code * scale`.
+/// Rows of states as bytes, each with a scale and a centre of its own:
+/// `value = code * scale + centre`. With a centre, a row that is large to one side alone, as GELU's
+/// are, and those that a few numbers stick out of, have finer steps.
 #[derive(Default)]
 pub(crate) struct Codes {
     pub(super) width: usize,
     /// In the form of the kernel that wrote them.
     codes: Aligned<u8>,
     pub(super) scales: Aligned<f32>,
+    pub(super) centres: Aligned<f32>,
+}
+
+/// A row to be written.
+pub(super) struct RowMut<'a> {
+    pub(super) codes: &'a mut [u8],
+    pub(super) scale: &'a mut f32,
+    pub(super) centre: &'a mut f32,
 }
 
 impl Codes {
@@ -82,6 +100,7 @@ impl Codes {
         self.width = width;
         self.codes.grow((rows + ROWS_BEHIND) * width);
         self.scales.grow(rows);
+        self.centres.grow(rows);
     }
 
     /// The codes from this row on.
@@ -90,10 +109,11 @@ impl Codes {
         &self.codes[row * self.width..]
     }
 
-    /// The codes of a row, and its scale.
+    /// A row, to be written.
     #[inline(always)]
-    pub(super) fn row_mut(&mut self, row: usize) -> (&mut [u8], &mut f32) {
-        (&mut self.codes[row * self.width..][..self.width], &mut self.scales[row])
+    pub(super) fn row_mut(&mut self, row: usize) -> RowMut<'_> {
+        let codes = &mut self.codes[row * self.width..][..self.width];
+        RowMut { codes, scale: &mut self.scales[row], centre: &mut self.centres[row] }
     }
 }
 

@@ -91,11 +91,6 @@ impl Floats for Portable {
     }
 
     #[inline(always)]
-    fn abs(self, a: [f32; LANES]) -> [f32; LANES] {
-        a.map(f32::abs)
-    }
-
-    #[inline(always)]
     fn round(self, a: [f32; LANES]) -> [f32; LANES] {
         a.map(|a| a + INTEGER - INTEGER)
     }

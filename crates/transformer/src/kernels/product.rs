@@ -1,7 +1,8 @@
 //! Products of codes and weights, a tile at a time, and what is done with their results.
 //!
 //! `sums[row][column] = Σ code[row][i] * weight[column][i]` in integers, then
-//! `value = sum * scale[row] * scale[column] + bias[column]`.
+//! `value = sum * scale[row] * scale[column] + centre[row] * total[column] + bias[column]`, where
+//! `total` is the sum of a column's weights.
 
 use std::ops::Range;
 
@@ -94,13 +95,15 @@ fn multiply<F: Floats, T: Tiles>(
             let (first, end) = (begin(block), begin(block + 1));
             t.multiply(codes.from(first), end - first, panel, &mut tile);
             for row in first..end {
-                let scale = f.splat(codes.scales[row]);
+                let (scale, centre) = (f.splat(codes.scales[row]), f.splat(codes.centres[row]));
                 let sums = &tile.0[(row - first) * T::COLUMNS..][..T::COLUMNS];
                 for (at, sums) in sums.chunks_exact(F::LANES).enumerate() {
                     let column = index * T::COLUMNS + at * F::LANES;
                     let sums = f.mul(f.load_integers(sums), scale);
                     let scales = f.load(&weights.scales[column..]);
-                    let values = f.mul_add(sums, scales, f.load(&weights.biases[column..]));
+                    let totals = f.load(&weights.sums[column..]);
+                    let base = f.mul_add(centre, totals, f.load(&weights.biases[column..]));
+                    let values = f.mul_add(sums, scales, base);
                     finish.take(f, row, column, values);
                 }
             }

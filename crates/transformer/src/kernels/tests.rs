@@ -48,7 +48,7 @@ fn matrix(codes: Vec<i8>, inputs: usize, scale: f32) -> Matrix {
     Matrix { inputs, codes, scales: vec![scale; outputs], biases: vec![0.0; outputs] }
 }
 
-/// Rows as codes of these kernels. Those whose largest is 127 have a scale of 1.
+/// Rows as codes of these kernels. Those that go from -127 to 127 have a scale of 1 and a centre of 0.
 fn coded(kernels: &Kernels, rows: &[f32], width: usize) -> Codes {
     let mut codes = Codes::default();
     codes.grow(rows.len() / width, width);
@@ -83,7 +83,7 @@ fn products_are_exact_on_every_level() {
             let (inputs, outputs) = (inputs * 64, outputs * 64);
             let mut numbers = Numbers(seed);
             let mut left = numbers.codes(rows * inputs);
-            left.chunks_exact_mut(inputs).for_each(|row| row[0] = 127);
+            left.chunks_exact_mut(inputs).for_each(|row| row[..2].copy_from_slice(&[127, -127]));
             let right = numbers.codes(outputs * inputs);
             let expected = plain_sums(&left, &right, inputs);
             let floats: Vec<f32> = left.iter().map(|code| f32::from(*code)).collect();
@@ -105,12 +105,16 @@ fn products_are_exact_on_every_level() {
 fn the_largest_codes_do_not_saturate() {
     for kernels in levels() {
         let inputs = 1024;
-        for (code, weight) in [(127i8, 127i8), (-127, 127), (127, -127), (-127, -127)] {
-            let codes = coded(kernels, &vec![f32::from(code); 3 * inputs], inputs);
-            let packed = Packed::new(kernels, &matrix(vec![weight; 64 * inputs], inputs, 1.0));
+        // All products of a row with a column have the same sign.
+        for (first, sign) in [(127i8, 1i8), (-127, 1), (127, -1), (-127, -1)] {
+            let row = |by: i8| [by, -by, -by, by].into_iter().cycle();
+            let rows: Vec<f32> = row(first).take(3 * inputs).map(f32::from).collect();
+            let codes = coded(kernels, &rows, inputs);
+            let weights = row(first * sign).take(64 * inputs).collect();
+            let packed = Packed::new(kernels, &matrix(weights, inputs, 1.0));
             let mut found = vec![0.0; 3 * 64];
             kernels.linear(&packed, &codes, 0..3, &mut found);
-            let expected = (i32::from(code) * i32::from(weight) * 1024) as f32;
+            let expected = (i32::from(sign) * 127 * 127 * 1024) as f32;
             assert_eq!(found, vec![expected; 3 * 64], "{}", kernels.level().name());
         }
     }
@@ -119,21 +123,32 @@ fn the_largest_codes_do_not_saturate() {
 #[test]
 fn rows_become_the_same_codes_on_every_level() {
     let mut numbers = Numbers(1);
-    let mut rows = numbers.floats(20 * 192, 3.0);
+    let mut rows = numbers.floats(24 * 192, 3.0);
     rows[..192].fill(0.0);
     rows[192] = 1e30;
+    // To one side, all the same, and hardly told apart by floats.
+    rows[2 * 192..3 * 192].iter_mut().for_each(|value| *value = value.abs() + 5.0);
+    rows[3 * 192..4 * 192].fill(-7.5);
+    rows[4 * 192..5 * 192].iter_mut().for_each(|value| *value = 1e6 + *value / 20.0);
     let [portable, others @ ..] = &levels()[..] else { panic!("no level") };
     let expected = coded(portable, &rows, 192);
     let codes = signed(portable, &expected, rows.len());
-    for (row, (value, code)) in rows.iter().zip(&codes).enumerate() {
-        let scale = expected.scales[row / 192];
-        assert!((value - f32::from(*code) * scale).abs() <= scale * 0.501, "{value}");
+    for (at, (value, code)) in rows.iter().zip(&codes).enumerate() {
+        let (scale, centre) = (expected.scales[at / 192], expected.centres[at / 192]);
+        let found = f32::from(*code) * scale + centre;
+        assert!(
+            (value - found).abs() <= scale * 0.501 + value.abs() * 1e-6,
+            "{value}, not {found}"
+        );
     }
     assert_eq!((&codes[..192], expected.scales[0]), (&[0; 192][..], 0.0));
+    // Values of 5 to 8 in 254 steps.
+    assert!(expected.scales[2] < 3.0 / 250.0 && expected.centres[3] == -7.5);
     for kernels in others {
         let found = coded(kernels, &rows, 192);
         assert_eq!(signed(kernels, &found, rows.len()), codes, "{}", kernels.level().name());
-        assert_eq!(found.scales[..20], expected.scales[..20]);
+        assert_eq!(found.scales[..24], expected.scales[..24]);
+        assert_eq!(found.centres[..24], expected.centres[..24]);
     }
 }
 
@@ -244,8 +259,9 @@ fn norms_are_those_of_plain_arithmetic() {
                 * f64::from(norm.scale[at_row])
                 + f64::from(norm.shift[at_row]);
             assert!((f64::from(*found) - expected).abs() < 2e-4, "{found} {expected}");
-            let scale = codes.scales[at / width];
-            assert!((found - f32::from(signed[at]) * scale).abs() < scale * 0.501);
+            let (scale, centre) = (codes.scales[at / width], codes.centres[at / width]);
+            let coded = f32::from(signed[at]) * scale + centre;
+            assert!((found - coded).abs() < scale * 0.501 + 1e-6);
         }
     }
 }
@@ -269,6 +285,7 @@ fn fused_kernels_do_what_their_parts_do() {
         kernels.linear_gelu(&packed, &codes, rows, &mut Aligned::default(), &mut found);
         assert_eq!(found.from(0)[..rows * outputs], expected.from(0)[..rows * outputs]);
         assert_eq!(found.scales[..rows], expected.scales[..rows]);
+        assert_eq!(found.centres[..rows], expected.centres[..rows]);
 
         let norm = Norm {
             scale: numbers.floats(outputs, 1.0),
