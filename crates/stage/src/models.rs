@@ -58,12 +58,13 @@ pub struct ModelSettings {
     pub encoder: Option<PathBuf>,
     /// What runs the models: `fused`, ours, for the encoder in the program and for BERT, RoBERTa and
     /// XLM-RoBERTa; `rten`, for any model, in Rust alone; `ort`, ONNX Runtime, whose library has to
-    /// be installed (`ORT_DYLIB_PATH`); `auto`: `fused` for what it knows, but for embeddings by
-    /// name; then `ort` for models by name where it is there, `rten` otherwise.
+    /// be installed (`ORT_DYLIB_PATH`); `auto`: `fused` for what it knows, then
+    /// `ort` for models by name where it is there, `rten` otherwise.
     pub runtime: RuntimeSetting,
     /// Threads of each model; 0: as many as `compute.threads`.
     pub threads: usize,
-    /// The tokens that a model reads at a time, padding included. More is slower.
+    /// The tokens that a model reads at a time, padding included; 0: what is best for the runtime,
+    /// 512 for `fused`, 256 for others.
     pub batch_tokens: usize,
     /// The tokens of a text that are read; 0, or more than the model can: as many as the model can.
     #[schemars(extend("x-env" = ["SENTIMENT_MAX_SEQUENCE_LENGTH", "TOPIC_MAX_SEQUENCE_LENGTH", "MAX_SEQUENCE_LENGTH"]))]
@@ -252,11 +253,11 @@ impl ModelSettings {
 
     fn options(&self) -> Result<EncoderOptions, StageError> {
         let Self { threads, batch_tokens, tokens_max, .. } = *self;
-        if (1..=BATCH_TOKENS_MAX).contains(&batch_tokens) {
+        if batch_tokens <= BATCH_TOKENS_MAX {
             let runtime = self.runtime.into();
             return Ok(EncoderOptions { threads, batch_tokens, tokens_max, runtime });
         }
-        let problem = format!("`batch_tokens` is {batch_tokens}, not 1 to {BATCH_TOKENS_MAX}");
+        let problem = format!("`batch_tokens` is {batch_tokens}, not 0 to {BATCH_TOKENS_MAX}");
         Err(StageError::Settings { name: "models", problem })
     }
 

@@ -137,8 +137,8 @@ fn an_encoder_that_can_not_be_had_is_an_error_of_the_start() {
     let problem =
         |settings: &Settings| catalogue::stage("topics", settings).err().unwrap().to_string();
     let mut settings = settings();
-    settings.models.batch_tokens = 0;
-    assert!(problem(&settings).contains("`batch_tokens` is 0"));
+    settings.models.batch_tokens = 100_000;
+    assert!(problem(&settings).contains("`batch_tokens` is 100000"));
     settings.models.batch_tokens = 64;
     settings.models.tokens_max = 2;
     assert!(problem(&settings).contains("allow at least 8"));

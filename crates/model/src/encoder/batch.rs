@@ -1,5 +1,7 @@
 //! Batches: texts as token ids, put together so that little is padded.
 
+use super::Layout;
+
 /// Texts that go through a model together, as token ids end to end.
 ///
 /// How a runtime lays them out is its own business: one pads them to the longest, another packs
@@ -25,6 +27,11 @@ impl Batch {
     /// Whether it has no texts.
     pub fn is_empty(&self) -> bool {
         self.ends.is_empty()
+    }
+
+    /// The tokens of all texts.
+    pub fn tokens(&self) -> usize {
+        self.ids.len()
     }
 
     /// The tokens of each text.
@@ -58,9 +65,33 @@ const SPREAD_TOKENS: usize = 4;
 /// short ones, and no worker is left alone with a long one.
 ///
 /// `lengths` are those of the texts, in tokens. A batch takes at most `budget` tokens, padding
-/// included, except that a longer text makes one by itself. Each batch is a list of indices; every
-/// text is in exactly one.
-pub fn plan(lengths: &[usize], budget: usize) -> Vec<Vec<usize>> {
+/// included, except that a longer text makes one by itself. Where texts are packed they stay in their
+/// order, and whatever fits goes together. Each batch is a list of indices; every text is in exactly
+/// one.
+pub fn plan(lengths: &[usize], budget: usize, layout: Layout) -> Vec<Vec<usize>> {
+    match layout {
+        Layout::Padded => plan_padded(lengths, budget),
+        Layout::Packed => plan_packed(lengths, budget),
+    }
+}
+
+fn plan_packed(lengths: &[usize], budget: usize) -> Vec<Vec<usize>> {
+    let mut batches: Vec<Vec<usize>> = Vec::new();
+    let mut tokens = 0;
+    for (text, length) in lengths.iter().enumerate() {
+        tokens += length;
+        match batches.last_mut() {
+            Some(batch) if tokens <= budget => batch.push(text),
+            _ => {
+                tokens = *length;
+                batches.push(vec![text]);
+            }
+        }
+    }
+    batches
+}
+
+fn plan_padded(lengths: &[usize], budget: usize) -> Vec<Vec<usize>> {
     let mut by_length: Vec<(usize, usize)> =
         lengths.iter().enumerate().map(|(text, length)| (*length, text)).collect();
     by_length.sort_unstable_by(|a, b| b.0.cmp(&a.0).then(a.1.cmp(&b.1)));
@@ -100,9 +131,18 @@ mod tests {
 
     #[test]
     fn a_long_text_does_not_make_short_ones_long() {
-        assert_eq!(plan(&[5, 100, 6, 101], 256), [vec![3, 1], vec![2, 0]]);
-        assert_eq!(plan(&[300, 10], 256), [vec![0], vec![1]]);
-        assert!(plan(&[], 256).is_empty());
+        let plan = |lengths: &[usize]| plan(lengths, 256, Layout::Padded);
+        assert_eq!(plan(&[5, 100, 6, 101]), [vec![3, 1], vec![2, 0]]);
+        assert_eq!(plan(&[300, 10]), [vec![0], vec![1]]);
+        assert!(plan(&[]).is_empty());
+    }
+
+    #[test]
+    fn what_is_packed_takes_whatever_fits() {
+        let plan = |lengths: &[usize]| plan(lengths, 256, Layout::Packed);
+        assert_eq!(plan(&[5, 100, 6, 101, 45]), [vec![0, 1, 2, 3], vec![4]]);
+        assert_eq!(plan(&[300, 10, 246, 1]), [vec![0], vec![1, 2], vec![3]]);
+        assert!(plan(&[]).is_empty());
     }
 
     proptest! {
@@ -111,7 +151,13 @@ mod tests {
             lengths in prop::collection::vec(0usize..200, 0..300),
             budget in 1usize..1_000,
         ) {
-            let batches = plan(&lengths, budget);
+            let packed = plan(&lengths, budget, Layout::Packed);
+            prop_assert!(packed.iter().flatten().copied().eq(0..lengths.len()));
+            for batch in &packed {
+                let tokens = batch.iter().map(|text| lengths[*text]).sum::<usize>();
+                prop_assert!(batch.len() == 1 || tokens <= budget);
+            }
+            let batches = plan(&lengths, budget, Layout::Padded);
             let mut seen: Vec<usize> = batches.iter().flatten().copied().collect();
             seen.sort_unstable();
             prop_assert_eq!(seen, (0..lengths.len()).collect::<Vec<_>>());

@@ -8,7 +8,6 @@ use crate::ModelError;
 pub(crate) struct Engine {
     tokeniser: Tokeniser,
     workers: Workers,
-    batch_tokens: usize,
     /// How many numbers each output has for a text.
     widths: Vec<usize>,
     /// What runs it.
@@ -36,15 +35,8 @@ impl Engine {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
             threads => threads,
         };
-        let workers = Workers::start(name, runtime, threads)?;
-        Ok(Self {
-            tokeniser,
-            workers,
-            batch_tokens: options.batch_tokens,
-            widths,
-            runtime: name_of_runtime,
-            passed_over,
-        })
+        let workers = Workers::start(name, runtime, threads, options.batch_tokens)?;
+        Ok(Self { tokeniser, workers, widths, runtime: name_of_runtime, passed_over })
     }
 
     /// Runs the model over texts. The answers come in their order; what is wrong with one text does
@@ -55,7 +47,7 @@ impl Engine {
             .into_iter()
             .map(|text| self.tokeniser.ids(text).map(|found| ids.push(found)))
             .collect();
-        let mut answers = self.workers.submit(&ids, self.batch_tokens).wait().into_iter();
+        let mut answers = self.workers.submit(&ids).wait().into_iter();
         let lost = || Err(ModelError::new("encoder", "a text was left without an answer"));
         let answer = |tokenised: Result<(), ModelError>| {
             tokenised.and_then(|()| answers.next().unwrap_or_else(lost))

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use wingbeat_transformer::{Error, Level, Model, Workspace};
 
-use super::{Batch, ModelFiles, ModelSpec, Outline, OutputSpec, Pooling, Rows, Runtime};
+use super::{Batch, Layout, ModelFiles, ModelSpec, Outline, OutputSpec, Pooling, Rows, Runtime};
 use crate::ModelError;
 
 /// What all workers share.
@@ -98,6 +98,10 @@ impl Fused {
 impl Runtime for Fused {
     fn name(&self) -> &'static str {
         "fused"
+    }
+
+    fn layout(&self) -> Layout {
+        Layout::Packed
     }
 
     fn times(self: Box<Self>, count: usize) -> Result<Vec<Box<dyn Runtime>>, ModelError> {

@@ -17,6 +17,7 @@ mod files;
 mod fused;
 mod onnx;
 mod onnx_runtime;
+mod queue;
 mod rten;
 mod runtime;
 mod tokenise;
@@ -33,7 +34,7 @@ pub use fused::Fused;
 pub(crate) use onnx::Outline;
 pub use onnx_runtime::{OnnxRuntime, is_installed};
 pub use rten::Rten;
-pub use runtime::{ModelSpec, OutputSpec, Pooling, Rows, Runtime};
+pub use runtime::{Layout, ModelSpec, OutputSpec, Pooling, Rows, Runtime};
 pub use tokenise::Tokeniser;
 pub use workers::{Answer, Pending, Workers};
 
@@ -44,11 +45,11 @@ use crate::{ModelError, Sentiment, TOPIC_LABELS, Topics};
 const PADDING: u32 = 0;
 
 /// How an encoder works.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct EncoderOptions {
     /// Threads; 0: one per core.
     pub threads: usize,
-    /// The tokens of a batch, padding included.
+    /// The tokens of a batch, padding included; 0: what is best for the runtime.
     pub batch_tokens: usize,
     /// The tokens of a text at most; 0, or more than the model can: what the model can.
     pub tokens_max: usize,
@@ -59,9 +60,8 @@ pub struct EncoderOptions {
 /// What runs a model.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub enum RuntimeChoice {
-    /// Ours, where it knows the model and the machine, but not for the embeddings of models by name:
-    /// it rounds their weights. There, and where it does not know them, ONNX Runtime if its library
-    /// is there and takes the model, for models by name. Otherwise `rten`.
+    /// Ours, where it knows the model and the machine. Otherwise, for models by name, ONNX Runtime
+    /// if its library is there and takes the model; then `rten`.
     #[default]
     Auto,
     /// Ours: the fastest, for the models that it knows.
@@ -80,7 +80,7 @@ pub(crate) struct Loaded {
 }
 
 impl RuntimeChoice {
-    /// Loads the encoder with it.
+    /// Loads a model with it.
     fn load(self, files: ModelFiles, spec: &ModelSpec) -> Result<Loaded, ModelError> {
         match self {
             Self::Auto => Self::fused_or(files, spec, Self::Rten),
@@ -88,23 +88,15 @@ impl RuntimeChoice {
         }
     }
 
-    /// Loads a model by name. `rounds`: its weights may be rounded to bytes.
+    /// Loads a model by name.
     pub(crate) fn load_by_name(
         self,
         files: ModelFiles,
         spec: &ModelSpec,
-        rounds: bool,
     ) -> Result<Loaded, ModelError> {
-        if self != Self::Auto {
-            return self.load_alone(files, spec);
-        }
-        let general = if is_installed() { Self::Ort } else { Self::Rten };
-        if rounds || files.is_safetensors() {
-            return Self::fused_or(files, spec, general);
-        }
-        match general.load_alone(files.clone(), spec) {
-            Err(_) if general == Self::Ort => Self::Rten.load_alone(files, spec),
-            loaded => loaded,
+        match self {
+            Self::Auto if is_installed() => Self::fused_or(files, spec, Self::Ort),
+            chosen => chosen.load(files, spec),
         }
     }
 
@@ -162,13 +154,6 @@ impl EncoderOptions {
             0 => model_max,
             tokens_max => tokens_max.min(model_max),
         }
-    }
-}
-
-impl Default for EncoderOptions {
-    fn default() -> Self {
-        // Larger batches are slower: their activations leave the cache of a core.
-        Self { threads: 0, batch_tokens: 256, tokens_max: 0, runtime: RuntimeChoice::default() }
     }
 }
 

@@ -3,13 +3,13 @@
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
-        Arc, Mutex, PoisonError, Weak,
-        mpsc::{Receiver, Sender, SyncSender, channel, sync_channel},
+        Arc, Weak,
+        mpsc::{Receiver, Sender, channel},
     },
     thread::{Builder, JoinHandle},
 };
 
-use super::{Batch, Rows, Runtime, plan};
+use super::{Batch, Layout, Rows, Runtime, plan, queue::Queue};
 use crate::ModelError;
 
 /// Batches that wait per worker. Enough that none has to wait for who fills the queue; more would
@@ -22,12 +22,15 @@ pub type Answer = Result<Vec<Vec<f32>>, ModelError>;
 /// Threads that run a model over batches.
 ///
 /// The queue before them is bounded: whoever brings more waits. It is shared, so that callers take
-/// turns batch by batch.
+/// turns batch by batch. Where texts are packed, batches of several callers that are not full go
+/// through the model together.
 pub struct Workers {
     /// The model's name, for errors.
     name: String,
-    queue: Option<SyncSender<Job>>,
+    queue: Arc<Queue<Job>>,
     threads: Vec<JoinHandle<()>>,
+    layout: Layout,
+    batch_tokens: usize,
 }
 
 /// A batch on its way.
@@ -53,7 +56,7 @@ pub struct Pending {
 
 impl Workers {
     /// Starts as many threads as asked, at least one, each with a runtime like `runtime`. `name` is
-    /// that of the model.
+    /// that of the model; a batch has at most `batch_tokens` tokens, 0: what is best for the runtime.
     ///
     /// # Errors
     ///
@@ -62,39 +65,54 @@ impl Workers {
         name: &str,
         runtime: Box<dyn Runtime>,
         threads: usize,
+        batch_tokens: usize,
     ) -> Result<Self, ModelError> {
         let threads = threads.max(1);
-        let (queue, jobs) = sync_channel(threads * WAITING_PER_WORKER);
-        let jobs = Arc::new(Mutex::new(jobs));
+        let layout = runtime.layout();
+        let batch_tokens = if batch_tokens == 0 { layout.batch_tokens() } else { batch_tokens };
+        let queue = Arc::new(Queue::new(threads * WAITING_PER_WORKER));
+        let mut workers = Self {
+            name: name.to_owned(),
+            queue: Arc::clone(&queue),
+            threads: Vec::new(),
+            layout,
+            batch_tokens,
+        };
         let runtimes = runtime.times(threads)?;
         let start = |(index, mut runtime): (usize, Box<dyn Runtime>)| {
-            let jobs = Arc::clone(&jobs);
+            let queue = Arc::clone(&queue);
+            let goes_with = move |taken: &[Job], next: &Job| {
+                let tokens: usize = taken.iter().map(|job| job.batch.tokens()).sum();
+                layout == Layout::Packed && tokens + next.batch.tokens() <= batch_tokens
+            };
             let work = move || {
-                while let Some(job) = next(&jobs) {
-                    job.run(&mut *runtime);
+                while let Some(jobs) = queue.take(goes_with) {
+                    run(jobs, &mut *runtime);
                 }
             };
             Builder::new().name(format!("infer-{index}")).spawn(work).map_err(|error| {
                 ModelError::new(name, format!("no thread can be started for it: {error}"))
             })
         };
-        let threads: Result<Vec<_>, _> = runtimes.into_iter().enumerate().map(start).collect();
-        Ok(Self { name: name.to_owned(), queue: Some(queue), threads: threads? })
+        for runtime in runtimes.into_iter().enumerate() {
+            // Those that were started end where this one can't be.
+            workers.threads.push(start(runtime)?);
+        }
+        Ok(workers)
     }
 
-    /// Puts texts, as token ids, into batches of at most `budget` tokens, and these into the queue.
-    /// Waits while the queue is full.
-    pub fn submit(&self, texts: &[Vec<u32>], budget: usize) -> Pending {
+    /// Puts texts, as token ids, into batches, and these into the queue. Waits while the queue is
+    /// full.
+    pub fn submit(&self, texts: &[Vec<u32>]) -> Pending {
         let (sender, answers) = channel();
         let wanted = Arc::new(());
         let lengths: Vec<usize> = texts.iter().map(Vec::len).collect();
-        for planned in plan(&lengths, budget) {
+        for planned in plan(&lengths, self.batch_tokens, self.layout) {
             let ids = planned.iter().filter_map(|text| texts.get(*text));
             let batch: Batch = ids.map(Vec::as_slice).collect();
             let answers = sender.clone();
             let job = Job { batch, texts: planned, answers, wanted: Arc::downgrade(&wanted) };
-            // Without a receiver, nobody will answer, and `wait` says so.
-            let _ = self.queue.as_ref().map(|queue| queue.send(job));
+            self.queue.push(job);
         }
         Pending { name: self.name.clone(), texts: texts.len(), answers, _wanted: wanted }
     }
@@ -117,7 +135,7 @@ impl std::fmt::Debug for Workers {
 impl Drop for Workers {
     /// Lets the threads finish what is in the queue and wanted, and waits for them.
     fn drop(&mut self) {
-        drop(self.queue.take());
+        self.queue.close();
         for thread in self.threads.drain(..) {
             let _ = thread.join();
         }
@@ -138,33 +156,32 @@ impl Pending {
     }
 }
 
-fn next(jobs: &Mutex<Receiver<Job>>) -> Option<Job> {
-    // Nothing can be half done under this lock.
-    jobs.lock().unwrap_or_else(PoisonError::into_inner).recv().ok()
+/// Runs the batches of some jobs as one.
+fn run(mut jobs: Vec<Job>, runtime: &mut dyn Runtime) {
+    jobs.retain(|job| job.wanted.strong_count() > 0);
+    let all = || jobs.iter().flat_map(|job| job.texts.iter().map(move |text| (job, *text)));
+    let batch: Batch = jobs.iter().flat_map(|job| job.batch.texts()).collect();
+    if batch.is_empty() {
+        return;
+    }
+    match infer(runtime, &batch) {
+        Ok(outputs) => {
+            for (row, (job, text)) in all().enumerate() {
+                job.answer(text, Ok(rows_of(&outputs, row)));
+            }
+        }
+        // Whatever is wrong with one text is not to cost the others.
+        Err(_) if batch.len() > 1 => {
+            for ((job, text), ids) in all().zip(batch.texts()) {
+                let alone = infer(runtime, &std::iter::once(ids).collect());
+                job.answer(text, alone.map(|outputs| rows_of(&outputs, 0)));
+            }
+        }
+        Err(error) => all().for_each(|(job, text)| job.answer(text, Err(error.clone()))),
+    }
 }
 
 impl Job {
-    fn run(self, runtime: &mut dyn Runtime) {
-        if self.wanted.strong_count() == 0 {
-            return;
-        }
-        match infer(runtime, &self.batch) {
-            Ok(outputs) => {
-                for (row, text) in self.texts.iter().enumerate() {
-                    self.answer(*text, Ok(rows_of(&outputs, row)));
-                }
-            }
-            // Whatever is wrong with one text is not to cost the others.
-            Err(_) if self.batch.len() > 1 => {
-                for (text, ids) in self.texts.iter().zip(self.batch.texts()) {
-                    let alone = infer(runtime, &std::iter::once(ids).collect());
-                    self.answer(*text, alone.map(|outputs| rows_of(&outputs, 0)));
-                }
-            }
-            Err(error) => self.texts.iter().for_each(|text| self.answer(*text, Err(error.clone()))),
-        }
-    }
-
     fn answer(&self, text: usize, answer: Answer) {
         // Whoever asked may have gone.
         let _ = self.answers.send((text, answer));
@@ -194,7 +211,10 @@ fn infer(runtime: &mut dyn Runtime, batch: &Batch) -> Result<Vec<Rows>, ModelErr
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::{
+        Mutex,
+        atomic::{AtomicUsize, Ordering},
+    };
 
     use super::*;
 
@@ -202,7 +222,9 @@ mod tests {
     /// on 15; waits at token 16 until it is let go.
     #[derive(Clone)]
     struct Counting {
+        layout: Layout,
         texts: Arc<AtomicUsize>,
+        batches: Arc<AtomicUsize>,
         begun: Sender<()>,
         gate: Arc<Mutex<Receiver<()>>>,
     }
@@ -210,6 +232,10 @@ mod tests {
     impl Runtime for Counting {
         fn name(&self) -> &'static str {
             "counting"
+        }
+
+        fn layout(&self) -> Layout {
+            self.layout
         }
 
         fn times(self: Box<Self>, count: usize) -> Result<Vec<Box<dyn Runtime>>, ModelError> {
@@ -232,6 +258,7 @@ mod tests {
                 rows.values.push(if ids.contains(&15) { f32::NAN } else { first });
             }
             self.texts.fetch_add(batch.len(), Ordering::SeqCst);
+            self.batches.fetch_add(1, Ordering::SeqCst);
             Ok(vec![rows])
         }
     }
@@ -241,29 +268,31 @@ mod tests {
         let (go, gate) = channel();
         let (begun, hears) = channel();
         let gate = Arc::new(Mutex::new(gate));
-        (Counting { texts: Arc::default(), begun, gate }, go, hears)
+        let layout = Layout::Padded;
+        let (texts, batches) = Default::default();
+        (Counting { layout, texts, batches, begun, gate }, go, hears)
     }
 
     #[test]
     fn answers_come_in_the_order_of_the_texts() {
         let (runtime, _go, _hears) = counting();
-        let workers = Workers::start("m", Box::new(runtime), 3).unwrap();
+        let workers = Workers::start("m", Box::new(runtime), 3, 64).unwrap();
         let texts: Vec<Vec<u32>> = (0..500).map(|n| vec![100 + n; (n % 37) as usize + 1]).collect();
-        let answers = workers.submit(&texts, 64).wait();
+        let answers = workers.submit(&texts).wait();
         for (ids, answer) in texts.iter().zip(answers) {
             #[expect(clippy::cast_precision_loss, reason = "small")]
             let expected = vec![vec![ids.len() as f32, ids[0] as f32]];
             assert_eq!(answer, Ok(expected));
         }
-        assert!(workers.submit(&[], 64).wait().is_empty());
+        assert!(workers.submit(&[]).wait().is_empty());
     }
 
     #[test]
     fn i6_a_text_that_the_runtime_fails_on_costs_itself_alone() {
         let (runtime, _go, _hears) = counting();
-        let workers = Workers::start("m", Box::new(runtime), 1).unwrap();
+        let workers = Workers::start("m", Box::new(runtime), 1, 64).unwrap();
         let texts: Vec<Vec<u32>> = [1, 13, 2, 14, 3, 15, 4].map(|id| vec![id]).to_vec();
-        let answers = workers.submit(&texts, 64).wait();
+        let answers = workers.submit(&texts).wait();
         let is_ok: Vec<bool> = answers.iter().map(Result::is_ok).collect();
         assert_eq!(is_ok, [true, false, true, false, true, false, true]);
         let problem = |text: usize| answers[text].as_ref().unwrap_err().to_string();
@@ -276,11 +305,11 @@ mod tests {
     fn what_nobody_waits_for_is_left_out() {
         let (runtime, go, hears) = counting();
         let done = Arc::clone(&runtime.texts);
-        let workers = Workers::start("m", Box::new(runtime), 1).unwrap();
-        let held = workers.submit(&[vec![16]], 64);
+        let workers = Workers::start("m", Box::new(runtime), 1, 64).unwrap();
+        let held = workers.submit(&[vec![16]]);
         hears.recv().unwrap();
-        drop(workers.submit(&[vec![1], vec![2]], 64));
-        let last = workers.submit(&[vec![3]], 64);
+        drop(workers.submit(&[vec![1], vec![2]]));
+        let last = workers.submit(&[vec![3]]);
         go.send(()).unwrap();
         assert!(held.wait()[0].is_ok() && last.wait()[0].is_ok());
         assert_eq!(done.load(Ordering::SeqCst), 2);
@@ -289,22 +318,41 @@ mod tests {
     #[test]
     fn the_queue_is_bounded() {
         let (runtime, go, hears) = counting();
-        let workers = Workers::start("m", Box::new(runtime), 1).unwrap();
-        let held = workers.submit(&[vec![16]], 64);
+        let workers = Workers::start("m", Box::new(runtime), 1, 64).unwrap();
+        let held = workers.submit(&[vec![16]]);
         hears.recv().unwrap();
-        let waiting = workers.submit(&vec![vec![1; 64]; WAITING_PER_WORKER], 64);
-        let wanted = Arc::downgrade(&waiting._wanted);
-        let job = Job { batch: Batch::default(), texts: Vec::new(), answers: channel().0, wanted };
-        let more = workers.queue.as_ref().unwrap().try_send(job);
-        assert!(matches!(more, Err(std::sync::mpsc::TrySendError::Full(_))));
+        let waiting = workers.submit(&vec![vec![1; 64]; WAITING_PER_WORKER]);
+        assert_eq!(workers.queue.len(), WAITING_PER_WORKER);
         go.send(()).unwrap();
         assert!(held.wait()[0].is_ok() && waiting.wait().iter().all(Result::is_ok));
+    }
+
+    /// Callers with a text each: what waits goes together, up to a whole batch; what is wrong with a
+    /// text costs its caller alone.
+    #[test]
+    fn i6_texts_of_several_callers_go_through_a_model_that_packs_together() {
+        let (mut runtime, go, hears) = counting();
+        runtime.layout = Layout::Packed;
+        let (texts, batches) = (Arc::clone(&runtime.texts), Arc::clone(&runtime.batches));
+        let workers = Workers::start("m", Box::new(runtime), 1, 64).unwrap();
+        let held = workers.submit(&[vec![16]]);
+        hears.recv().unwrap();
+        let (first, second) = (workers.submit(&[vec![1; 40]]), workers.submit(&[vec![2; 20]]));
+        go.send(()).unwrap();
+        assert!(held.wait()[0].is_ok() && first.wait()[0].is_ok() && second.wait()[0].is_ok());
+        assert_eq!((texts.load(Ordering::SeqCst), batches.load(Ordering::SeqCst)), (3, 2));
+        let held = workers.submit(&[vec![16]]);
+        hears.recv().unwrap();
+        let (sound, wrong) = (workers.submit(&[vec![1; 40]]), workers.submit(&[vec![14]]));
+        go.send(()).unwrap();
+        assert!(held.wait()[0].is_ok() && sound.wait()[0].is_ok());
+        assert!(wrong.wait()[0].is_err());
     }
 
     #[test]
     fn dropping_the_workers_ends_their_threads() {
         let (runtime, _go, hears) = counting();
-        drop(Workers::start("m", Box::new(runtime), 2).unwrap());
+        drop(Workers::start("m", Box::new(runtime), 2, 64).unwrap());
         // All runtimes are gone with their threads, and with them whoever could have said anything.
         assert!(hears.recv().is_err());
     }

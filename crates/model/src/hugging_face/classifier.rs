@@ -69,7 +69,7 @@ impl Classifier {
         let says =
             opened.config.is_multi_label().map_err(|problem| opened.wrong_config(problem))?;
         let known = opened.preset.and_then(|preset| preset.is_multi_label);
-        let engine = opened.start(OutputSpec::row(OUTPUT, labels.len()), true, options)?;
+        let engine = opened.start(OutputSpec::row(OUTPUT, labels.len()), options)?;
         Ok(Self { engine, meaning, is_multi_label: known.unwrap_or(says) })
     }
 

@@ -43,7 +43,7 @@ impl Embedder {
             return Err(ModelError::new(opened.model_name(), problem));
         };
         let name = opened.model_name().to_owned();
-        let engine = opened.start(output, false, options)?;
+        let engine = opened.start(output, options)?;
         let size = engine.widths().first().copied().unwrap_or_default();
         if !(1..=EMBEDDING_SIZE_MAX).contains(&size) {
             let problem =

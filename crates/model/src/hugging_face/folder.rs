@@ -202,12 +202,10 @@ impl Opened {
         &self.model.name
     }
 
-    /// Loads the model, which has this output, tries it and starts its threads. `rounds`: its
-    /// weights may be rounded to bytes where that is faster.
+    /// Loads the model, which has this output, tries it and starts its threads.
     pub(super) fn start(
         self,
         output: OutputSpec,
-        rounds: bool,
         options: EncoderOptions,
     ) -> Result<Engine, ModelError> {
         let (name, tokenizer) = self.tokenizer;
@@ -217,7 +215,7 @@ impl Opened {
         let tokeniser = Tokeniser::parse(&name, &tokenizer, cleaner, tokens_max)?;
         let name = self.model.name.clone();
         let spec = ModelSpec { outputs: vec![output], padding: self.config.padding() };
-        let loaded = options.runtime.load_by_name(self.model, &spec, rounds)?;
+        let loaded = options.runtime.load_by_name(self.model, &spec)?;
         Engine::start(&name, loaded, tokeniser, options)
     }
 }
