@@ -52,6 +52,12 @@ test-chaos: tools nats ui/dist/index.html ## Five minutes of killed and held-up 
 	WINGBEAT_CHAOS_SECONDS=$${WINGBEAT_CHAOS_SECONDS:-300} WINGBEAT_CHAOS_RATE=$${WINGBEAT_CHAOS_RATE:-2000} \
 		cargo test --locked --release -p wingbeat --test chaos -- --nocapture
 
+.PHONY: check-unsafe
+check-unsafe: ## Unsafe code under Miri and the address sanitizer (needs a nightly Rust with Miri)
+	MIRIFLAGS=-Zmiri-disable-isolation cargo +nightly miri test --locked -p wingbeat-transformer --lib kernels
+	RUSTFLAGS=-Zsanitizer=address cargo +nightly test --locked -p wingbeat-transformer \
+		--target $$(rustc -vV | sed -n 's/^host: //p') --target-dir target/sanitizer
+
 .PHONY: lint
 lint: ui/dist/index.html ## Formatting and lints of the Rust code
 	cargo fmt --all --check
@@ -64,6 +70,12 @@ deny: ## Licences, bans and advisories of the dependencies (needs cargo-deny)
 .PHONY: bench
 bench: build ## Benchmarks beside their peers; docs/performance.md holds the figures
 	cargo run --release --locked -p wingbeat-bench -- all
+
+.PHONY: bench-encoder
+bench-encoder: build ## Encoders beside ONNX Runtime, which it installs
+	bench/python/install.sh
+	PYTHON="$${PYTHON:-target/tools/bench-python/bin/python}" \
+		cargo run --release --locked -p wingbeat-bench -- encoder
 
 .PHONY: docs
 docs: build ## Writes the generated pages anew

@@ -5,6 +5,7 @@
 
 mod alike;
 mod peer;
+mod roofline;
 
 use std::{
     fs,
@@ -79,15 +80,15 @@ pub(crate) fn run(folder: Option<&str>) -> Outcome<()> {
     let scratch = tempfile::tempdir()?;
     let scratch = scratch.path();
     let texts = texts(&folder)?;
-    let large = scratch.join("roberta");
-    script("roberta.py", &[&large])?;
+    let roberta = scratch.join("roberta");
+    script("roberta.py", &[&roberta])?;
     let tokenizer = folder.join("tokenizer.json");
-    fs::copy(&tokenizer, large.join("tokenizer.json"))?;
+    fs::copy(&tokenizer, roberta.join("tokenizer.json"))?;
     let options =
         |threads| EncoderOptions { threads, tokens_max: 128, ..EncoderOptions::default() };
     let source = EncoderSource::Folder(folder.clone());
     let encoder = |threads| Ok(Ours::Encoder(Box::new(Encoder::load(&source, options(threads))?)));
-    let model = ModelFolder { repo: large.display().to_string(), path: large.clone() };
+    let model = ModelFolder { repo: roberta.display().to_string(), path: roberta.clone() };
     let classifier = |threads| {
         let loaded = Classifier::load(&model, Task::Sentiment, options(threads))?;
         Ok(Ours::Classifier(Box::new(loaded)))
@@ -107,14 +108,16 @@ pub(crate) fn run(folder: Option<&str>) -> Outcome<()> {
     )?;
     let large = subject(
         "RoBERTa-base, a classifier by name, int8",
-        large.join("onnx/model_int8.onnx"),
+        roberta.join("onnx/model_int8.onnx"),
         &["logits"],
         POSTS_OF_LARGE,
         &classifier,
     )?;
     println!("Fused runs on {}.", Fused::instructions()?);
     let mut peer = small.compare()?;
+    roofline::print(&small, None)?;
     large.compare()?;
+    roofline::print(&large, Some(&roberta.join("config.json")))?;
     let Ours::Encoder(encoder) = encoder(1)? else { return Err("no encoder".into()) };
     alike::print(&encoder, &small, &mut peer, scratch)?;
     println!("\nONNX Runtime in Python took at most {} kB.", peer.ask("memory")?);

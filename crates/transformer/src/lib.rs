@@ -26,8 +26,10 @@ mod head;
 mod kernels;
 mod load;
 mod model;
+mod profile;
 pub mod protobuf;
 
 pub use error::Error;
 pub use kernels::Level;
 pub use model::{Model, Workspace};
+pub use profile::{Part, Profile};

@@ -7,6 +7,7 @@ use crate::{
     config::Config,
     head::{Head, Pool},
     kernels::{Aligned, Codes, Kernels, Matrix, Norm, Packed, Scratch},
+    profile::{Clock, Part, Profile, Untimed},
 };
 
 /// The tokens that go through the layers together. More texts than that are done in turns: a layer's
@@ -166,6 +167,50 @@ impl Model {
         work: &mut Workspace,
         texts: impl IntoIterator<Item = &'t [u32]>,
     ) -> Result<(), Error> {
+        self.run_with(work, texts, &mut Untimed)
+    }
+
+    /// As [`Self::run`], and says where the time went.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::run`].
+    pub fn profile<'t>(
+        &self,
+        work: &mut Workspace,
+        texts: impl IntoIterator<Item = &'t [u32]>,
+    ) -> Result<Profile, Error> {
+        let mut profile = Profile::begin();
+        self.run_with(work, texts, &mut profile)?;
+        Ok(profile)
+    }
+
+    /// The additions and multiplications of a part's products in bytes, for each token: each is two
+    /// operations. 0 where there are none.
+    pub fn operations(&self, part: Part) -> usize {
+        let of = |weights: &Packed| 2 * weights.size();
+        let of = |layer: &Layer| match part {
+            Part::Qkv => of(&layer.qkv),
+            Part::AttentionOutput => of(&layer.attention),
+            Part::Inner => of(&layer.inner),
+            Part::Output => of(&layer.output),
+            Part::Embed | Part::Attention | Part::Heads => 0,
+        };
+        self.layers.iter().map(of).sum()
+    }
+
+    /// The most operations per second that products of bytes reach with these instructions, on this
+    /// thread, over operands that the first cache holds.
+    pub fn peak(&self) -> f64 {
+        self.kernels.peak()
+    }
+
+    fn run_with<'t>(
+        &self,
+        work: &mut Workspace,
+        texts: impl IntoIterator<Item = &'t [u32]>,
+        clock: &mut impl Clock,
+    ) -> Result<(), Error> {
         work.ids.clear();
         work.ends.clear();
         work.rows.resize_with(self.heads.len(), Vec::new);
@@ -178,7 +223,7 @@ impl Model {
         let mut begin = 0;
         while begin < work.ends.len() {
             let end = group(&work.ends, begin, PASS_TOKENS);
-            self.pass(work, begin..end);
+            self.pass(work, begin..end, clock);
             begin = end;
         }
         Ok(())
@@ -197,7 +242,7 @@ impl Model {
     }
 
     /// Runs some texts through all layers.
-    fn pass(&self, work: &mut Workspace, texts: Range<usize>) {
+    fn pass(&self, work: &mut Workspace, texts: Range<usize>, clock: &mut impl Clock) {
         let first = work.begin(texts.start);
         let tokens = work.ends[texts.end - 1] - first;
         let (hidden, inner) = (self.config.hidden, self.config.intermediate);
@@ -206,18 +251,23 @@ impl Model {
         work.mixed_codes.grow(tokens, hidden);
         work.inner_codes.grow(tokens, inner);
         self.embed(work, texts.clone());
+        clock.ended(Part::Embed);
         for layer in &self.layers {
-            self.attend(layer, work, texts.clone());
+            self.attend(layer, work, texts.clone(), clock);
             let states = &mut work.states[..tokens * hidden];
             let (mixed, codes) = (&work.mixed_codes, &mut work.codes);
             let norm = &layer.attention_norm;
             self.kernels.linear_norm(&layer.attention, mixed, tokens, states, norm, codes);
+            clock.ended(Part::AttentionOutput);
             let inner_codes = &mut work.inner_codes;
             self.kernels.linear_gelu(&layer.inner, codes, tokens, &mut work.inner, inner_codes);
+            clock.ended(Part::Inner);
             let norm = &layer.output_norm;
             self.kernels.linear_norm(&layer.output, inner_codes, tokens, states, norm, codes);
+            clock.ended(Part::Output);
         }
         self.finish(work, texts);
+        clock.ended(Part::Heads);
     }
 
     /// Writes the first states: words and positions, normalised.
@@ -243,7 +293,13 @@ impl Model {
 
     /// The attention of a layer, as codes: a few texts at a time, so that what is between the two
     /// steps stays in the cache.
-    fn attend(&self, layer: &Layer, work: &mut Workspace, texts: Range<usize>) {
+    fn attend(
+        &self,
+        layer: &Layer,
+        work: &mut Workspace,
+        texts: Range<usize>,
+        clock: &mut impl Clock,
+    ) {
         let hidden = self.config.hidden;
         let first = work.begin(texts.start);
         let mut begin = texts.start;
@@ -252,6 +308,7 @@ impl Model {
             let rows = work.begin(begin) - first..work.ends[end - 1] - first;
             work.qkv.grow(rows.len() * 3 * hidden);
             self.kernels.linear(&layer.qkv, &work.codes, rows.clone(), &mut work.qkv);
+            clock.ended(Part::Qkv);
             for text in begin..end {
                 let tokens = work.begin(text) - first..work.ends[text] - first;
                 let at = 3 * hidden * (tokens.start - rows.start);
@@ -261,6 +318,7 @@ impl Model {
                 self.kernels.attention(qkv, hidden, self.config.heads, &mut work.scratch, mixed);
                 self.kernels.quantise(mixed, tokens.start, &mut work.mixed_codes);
             }
+            clock.ended(Part::Attention);
             begin = end;
         }
     }

@@ -138,7 +138,38 @@ macro_rules! entry_points {
 }
 use entry_points;
 
+/// The shape of the product that measures the peak: a panel or two of weights and some rows, which the
+/// first cache holds. Its sums are written once for 384 inputs, as in the models.
+const PEAK_ROWS: usize = 24;
+const PEAK_INPUTS: usize = 384;
+const PEAK_OUTPUTS: usize = 32;
+/// So often it is done: some milliseconds.
+const PEAK_TIMES: usize = 2_000;
+
 impl Kernels {
+    /// The most operations per second that products of bytes reach here, on this thread: over
+    /// operands that the first cache holds.
+    pub(crate) fn peak(&self) -> f64 {
+        let matrix = Matrix {
+            inputs: PEAK_INPUTS,
+            codes: vec![1; PEAK_INPUTS * PEAK_OUTPUTS],
+            scales: vec![1.0; PEAK_OUTPUTS],
+            biases: vec![0.0; PEAK_OUTPUTS],
+        };
+        let (weights, mut codes) = (Packed::new(self, &matrix), Codes::default());
+        codes.grow(PEAK_ROWS, PEAK_INPUTS);
+        self.quantise(&vec![1.0; PEAK_ROWS * PEAK_INPUTS], 0, &mut codes);
+        let mut to = vec![0.0; PEAK_ROWS * PEAK_OUTPUTS];
+        let begin = std::time::Instant::now();
+        for _ in 0..PEAK_TIMES {
+            self.linear(&weights, &codes, 0..PEAK_ROWS, &mut to);
+            std::hint::black_box(&mut to);
+        }
+        #[expect(clippy::cast_precision_loss, reason = "a count of operations")]
+        let operations = (2 * PEAK_TIMES * PEAK_ROWS * PEAK_INPUTS * PEAK_OUTPUTS) as f64;
+        operations / begin.elapsed().as_secs_f64()
+    }
+
     /// Those of a level, if the machine has it.
     pub(crate) fn of(level: Level) -> Option<&'static Self> {
         // Everything below relies on this.

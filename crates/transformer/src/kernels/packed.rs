@@ -58,6 +58,11 @@ impl Packed {
         Self { inputs, outputs, weights, scales, biases, sums, start }
     }
 
+    /// How many weights it has.
+    pub(crate) fn size(&self) -> usize {
+        self.inputs * self.outputs
+    }
+
     /// Its panels, of so many columns.
     #[inline(always)]
     pub(super) fn panels(&self, columns: usize) -> impl Iterator<Item = Panel<'_>> {

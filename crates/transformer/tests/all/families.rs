@@ -1,9 +1,9 @@
 //! Each family, beside plain arithmetic, on every level that the machine has.
 
-use wingbeat_transformer::{Level, Model, Workspace};
+use wingbeat_transformer::{Level, Model, Part, Workspace};
 
 use crate::{
-    made::{HIDDEN, LABELS, Made, POSITIONS, VOCABULARY},
+    made::{HIDDEN, INNER, LABELS, LAYERS, Made, POSITIONS, VOCABULARY},
     plain::{Plain, cosine},
 };
 
@@ -84,4 +84,21 @@ fn a_text_gets_the_same_alone_and_among_others() {
             assert_eq!(rows(&model, std::slice::from_ref(text))[0], *row, "{}", level.name());
         }
     }
+}
+
+#[test]
+fn a_profile_has_the_time_of_every_part_and_changes_nothing() {
+    let made = Made::bert_classifier();
+    let model =
+        Model::from_safetensors(&made.config(), &made.weights(), Level::chosen().unwrap()).unwrap();
+    let (texts, mut work) = (texts(POSITIONS), Workspace::default());
+    let profile = model.profile(&mut work, texts.iter().map(Vec::as_slice)).unwrap();
+    assert!(Part::ALL.iter().all(|part| !profile.time(*part).is_zero()), "{profile:?}");
+    assert_eq!(profile.total(), Part::ALL.iter().map(|part| profile.time(*part)).sum());
+    assert_eq!(work.rows(0), rows(&model, &texts).concat());
+    let sizes = [(Part::Qkv, 3 * HIDDEN * HIDDEN), (Part::Inner, HIDDEN * INNER), (Part::Heads, 0)];
+    for (part, size) in sizes {
+        assert_eq!(model.operations(part), 2 * LAYERS * size);
+    }
+    assert!(model.peak() > 0.0);
 }
