@@ -5,7 +5,7 @@
 
 use super::{
     families::Weights,
-    onnx::{Graph, missing},
+    onnx::{Graph, QUANTISED, missing, turned},
 };
 use crate::{Error, kernels::Matrix, model::Table};
 
@@ -28,10 +28,22 @@ impl<'a> Exported<'a> {
     fn name(&self, name: &str) -> Result<String, Error> {
         let has = |name: &String| {
             self.graph.tensor(name).is_some()
-                || self.graph.tensor(&format!("{name}_quantized")).is_some()
+                || self.graph.tensor(&format!("{name}{QUANTISED}")).is_some()
         };
         let mut names = PREFIXES.iter().map(|prefix| format!("{prefix}{name}"));
         names.find(has).ok_or_else(|| missing(name))
+    }
+
+    /// Whether a matrix has a row for each input: it goes into a plain product. (Into a `Gemm`, it goes
+    /// with a row for each output; quantising turns it, and keeps its name.)
+    fn is_turned(&self, name: &str) -> bool {
+        let quantised = format!("{name}{QUANTISED}");
+        let is_it = |weight: &&str| *weight == name || *weight == quantised;
+        let is_product = |node: &super::onnx::Node<'_>| {
+            matches!(node.operator, "MatMul" | "MatMulInteger")
+                && node.inputs.get(1).is_some_and(is_it)
+        };
+        self.graph.nodes.iter().any(is_product)
     }
 
     /// The name of the matrix whose product gets this bias.
@@ -62,6 +74,10 @@ impl<'a> Exported<'a> {
 impl Weights for Exported<'_> {
     fn floats(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, Error> {
         match (self.name(name), shape, name.strip_suffix(".weight")) {
+            (Ok(name), [outputs, inputs], _) if self.is_turned(&name) => {
+                let by_input = self.graph.floats(&name, &[*inputs, *outputs])?;
+                Ok(turned(&by_input, *outputs))
+            }
             (Ok(name), ..) => self.graph.floats(&name, shape),
             // The matrix of a product, in floats or quantised.
             (Err(_), [outputs, inputs], Some(layer)) => {

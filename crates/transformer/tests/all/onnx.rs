@@ -147,7 +147,13 @@ fn exported(made: &Made, export: Export) -> Vec<u8> {
     let mut file = File::default();
     for (name, (shape, values)) in &made.tensors {
         let Some(layer) = name.strip_suffix(".weight").filter(|_| shape.len() == 2) else {
-            file.floats(name, shape, values);
+            if name.ends_with("layer.1.output.dense.bias") {
+                // As it is where an equal one is stored already.
+                file.floats("onnx::equal", shape, values);
+                file.node(name, "Identity", &["onnx::equal"], None);
+            } else {
+                file.floats(name, shape, values);
+            }
             continue;
         };
         if layer.ends_with("_embeddings") {
@@ -157,7 +163,17 @@ fn exported(made: &Made, export: Export) -> Vec<u8> {
             }
             continue;
         }
-        let (weight, inputs) = (format!("onnx::MatMul_{layer}"), shape[1]);
+        let inputs = shape[1];
+        let is_head = layer.contains("classifier") || layer.contains("pooler");
+        if is_head && export == Export::Floats {
+            // With a row for each output, and its bias.
+            file.floats(name, shape, values);
+            let bias = format!("{layer}.bias");
+            file.node(&format!("{layer}/sum"), "Gemm", &["x", name, &bias], None);
+            continue;
+        }
+        // A head keeps its name where it is turned.
+        let weight = if is_head { name.clone() } else { format!("onnx::MatMul_{layer}") };
         let values = turned(values, inputs);
         let product = format!("{layer}/product");
         if export == Export::Floats {

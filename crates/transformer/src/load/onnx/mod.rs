@@ -18,9 +18,12 @@ use crate::{
 
 /// What ONNX Runtime's quantisation adds to the name of a tensor: for its bytes, their scale, and
 /// what stands for zero.
-const QUANTISED: &str = "_quantized";
+pub(super) const QUANTISED: &str = "_quantized";
 const SCALE: &str = "_scale";
 const ZERO: &str = "_zero_point";
+
+/// A name leads to another so often at most.
+const IDENTITIES_MAX: usize = 4;
 
 /// An operation.
 pub(super) struct Node<'a> {
@@ -76,8 +79,16 @@ impl<'a> Graph<'a> {
         Some(read)
     }
 
-    /// A tensor that is part of the file.
+    /// A tensor that is part of the file, by its name or another: exporters store equal ones once, and
+    /// give the others as the first's identity.
     pub(super) fn tensor(&self, name: &str) -> Option<&Tensor<'a>> {
+        let mut name = name;
+        for _ in 0..IDENTITIES_MAX {
+            match self.maker(name) {
+                Some(node) if node.operator == "Identity" => name = node.inputs.first()?,
+                _ => break,
+            }
+        }
         self.tensors.get(name)
     }
 
