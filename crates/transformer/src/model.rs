@@ -35,6 +35,15 @@ impl Table {
     }
 }
 
+/// What is added to words for their places, with the first token type.
+pub(crate) struct Positions {
+    /// A row for each place that is counted.
+    pub(crate) rows: Vec<f32>,
+    /// The token that has a row of its own and is not counted: RoBERTa's padding, which a text may
+    /// name.
+    pub(crate) uncounted: Option<(u32, Vec<f32>)>,
+}
+
 /// A layer as it was read.
 pub(crate) struct LayerParts {
     /// Queries, keys and values, one below the other. The queries hold the divisor of the scores.
@@ -50,8 +59,7 @@ pub(crate) struct LayerParts {
 pub(crate) struct Parts {
     pub(crate) config: Config,
     pub(crate) words: Table,
-    /// A row for each position of a token, with the first token type added.
-    pub(crate) positions: Vec<f32>,
+    pub(crate) positions: Positions,
     pub(crate) norm: Norm,
     pub(crate) layers: Vec<LayerParts>,
     pub(crate) pools: Vec<Pool>,
@@ -73,7 +81,7 @@ pub struct Model {
     kernels: &'static Kernels,
     config: Config,
     words: Table,
-    positions: Vec<f32>,
+    positions: Positions,
     norm: Norm,
     layers: Vec<Layer>,
     pools: Vec<Pool>,
@@ -277,10 +285,14 @@ impl Model {
         for text in texts.clone() {
             let tokens = work.begin(text)..work.ends[text];
             let states = &mut work.states[(tokens.start - first) * hidden..];
-            let positions = self.positions.chunks_exact(hidden);
-            let rows = states.chunks_exact_mut(hidden).zip(positions);
-            for (id, (state, position)) in work.ids[tokens].iter().zip(rows) {
+            let mut positions = self.positions.rows.chunks_exact(hidden);
+            for (id, state) in work.ids[tokens].iter().zip(states.chunks_exact_mut(hidden)) {
                 self.words.read(*id as usize, state);
+                let position = match &self.positions.uncounted {
+                    Some((uncounted, row)) if id == uncounted => row,
+                    // There are as many as a text has tokens at most.
+                    _ => positions.next().unwrap_or_default(),
+                };
                 for (state, position) in state.iter_mut().zip(position) {
                     *state += position;
                 }

@@ -7,7 +7,7 @@ use crate::{
     config::{Config, Family},
     head::{Activation, Dense, Head, Pool},
     kernels::{Matrix, Norm},
-    model::{LayerParts, Parts, Table},
+    model::{LayerParts, Parts, Positions, Table},
 };
 
 /// Whether it is such a file.
@@ -39,7 +39,8 @@ pub(super) fn parts(graph: &Graph<'_>) -> Result<Parts, Error> {
         head("topics", 0..features, topics, false),
         head("embedding", 0..hidden, Vec::new(), true),
     ];
-    let positions = graph.floats("positions", &[config.positions, hidden])?;
+    let rows = graph.floats("positions", &[config.positions, hidden])?;
+    let positions = Positions { rows, uncounted: None };
     let words = words(graph, &config)?;
     let norm = norm(graph, &config, "embeddings.norm")?;
     Ok(Parts { config, words, positions, norm, layers, pools, heads })

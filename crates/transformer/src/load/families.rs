@@ -6,7 +6,7 @@ use crate::{
     config::{Config, Family},
     head::{Activation, Dense, Head, Pool},
     kernels::{Matrix, Norm},
-    model::{LayerParts, Parts, Table},
+    model::{LayerParts, Parts, Positions, Table},
 };
 
 /// A head of a classifier may have so many outputs.
@@ -46,12 +46,12 @@ pub(super) fn parts(config: Config, weights: &impl Weights) -> Result<Parts, Err
     Ok(Parts { config, words, positions, norm, layers, pools, heads })
 }
 
-/// The rows of positions from the first token's on, with the first token type added.
-fn positions(config: &Config, weights: &impl Weights) -> Result<Vec<f32>, Error> {
+/// The rows of positions from the first token's on, with the first token type added; and that of the
+/// padding, where positions begin behind it.
+fn positions(config: &Config, weights: &impl Weights) -> Result<Positions, Error> {
     let hidden = config.hidden;
     let name = "embeddings.position_embeddings.weight";
     let mut positions = weights.floats(name, &[config.positions, hidden])?;
-    positions.drain(..config.offset * hidden);
     let name = "embeddings.token_type_embeddings.weight";
     if config.types > 0 {
         let types = weights.floats(name, &[config.types, hidden])?;
@@ -59,7 +59,10 @@ fn positions(config: &Config, weights: &impl Weights) -> Result<Vec<f32>, Error>
             row.iter_mut().zip(&types).for_each(|(value, kind)| *value += kind);
         }
     }
-    Ok(positions)
+    let rows = positions.split_off(config.offset * hidden);
+    let padding = config.offset.checked_sub(1).and_then(|id| u32::try_from(id).ok());
+    let uncounted = padding.map(|id| (id, positions.split_off(positions.len() - hidden)));
+    Ok(Positions { rows, uncounted })
 }
 
 fn norm(config: &Config, weights: &impl Weights, name: &str) -> Result<Norm, Error> {

@@ -81,10 +81,15 @@ impl Plain<'_> {
             self.tensor(&format!("embeddings.{table}_embeddings.weight"))[row * hidden..][..hidden]
                 .to_vec()
         };
-        let offset = if self.config["model_type"] == "bert" { 0 } else { 2 };
+        // RoBERTa's: <https://github.com/huggingface/transformers>,
+        // `create_position_ids_from_input_ids`. The padding's place is its id, and it is not counted.
+        let padding = if self.config["model_type"] == "bert" { None } else { Some(1) };
         let mut states = Vec::new();
-        for (at, id) in ids.iter().enumerate() {
-            let (word, position) = (row("word", *id as usize), row("position", at + offset));
+        let mut place = padding.map_or(0, |id| id as usize + 1);
+        for id in ids {
+            let at = if Some(*id) == padding { *id as usize } else { place };
+            place += usize::from(Some(*id) != padding);
+            let (word, position) = (row("word", *id as usize), row("position", at));
             let kind = row("token_type", 0);
             states.extend((0..hidden).map(|i| word[i] + position[i] + kind[i]));
         }
