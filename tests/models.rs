@@ -113,6 +113,30 @@ async fn what_is_wrong_is_said_in_one_line() {
     run(&home, &hub, &["models", "pull", "acme/tiny"], &[("HF_TOKEN", "sesame")]).ok();
 }
 
+/// Without a name: what the settings name, to where it will be looked for.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_settings_name_is_pulled_to_where_it_is_looked_for() {
+    let (home, hub) = (Home::new(), StandIn::start(tiny_shelf()).await);
+    let none = run(&home, &hub, &["models", "pull"], &[]);
+    assert_eq!(none.code, Some(1));
+    assert!(none.stderr.contains("the settings name no model"), "{}", none.stderr);
+    let kept = home.path().join("kept");
+    let kept = kept.to_str().unwrap();
+    let settings = [&MODELS[..], &[("MODEL_CACHE_DIR", kept)]].concat();
+    let pulled = run(&home, &hub, &["models", "pull"], &settings).ok().stdout;
+    let folders: Vec<Value> =
+        pulled.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()).collect();
+    let is_kept = |at: usize| folders[at]["folder"].as_str().unwrap().starts_with(kept);
+    assert_eq!([is_kept(0), is_kept(1), is_kept(2)], [true, true, false], "{pulled}");
+    // By name it goes to the same place; a model that is not named goes to the usual one.
+    let one = run(&home, &hub, &["models", "pull", "acme/mood"], &settings).ok().json();
+    assert_eq!(one["folder"], folders[0]["folder"]);
+    let other = run(&home, &hub, &["models", "pull", "acme/nameless"], &settings).ok().json();
+    assert!(!other["folder"].as_str().unwrap().starts_with(kept), "{other}");
+    let offline = [&settings[..], &[("HF_HUB_OFFLINE", "1")]].concat();
+    enrich(&home, &hub, &[], &offline).ok();
+}
+
 const ENGLISH: &str = "The goal, what a good goal, such a good goal for the team";
 const GERMAN: &str = "Der Zug kam wieder zu spät, bad bad bad, und niemand sagte uns warum";
 /// Models by name, as the replaced services and others set them.

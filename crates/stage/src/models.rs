@@ -176,9 +176,8 @@ impl Wanted {
         let cache = Cache::new(self.hub().cache);
         let missing = || {
             let (name, cache) = (&self.name, cache.root().display());
-            let set =
-                self.cache.as_ref().map_or(String::new(), |_| format!("HF_HUB_CACHE={cache} "));
-            let problem = format!("it is not in {cache}; run `{set}wingbeat models pull {name}`");
+            let problem =
+                format!("it is not in {cache}; run `wingbeat models pull` with the same settings");
             StageError::Model(ModelError { model: name.to_string(), problem })
         };
         let cached = cache.find(&self.name)?.ok_or_else(missing)?;

@@ -11,7 +11,7 @@ use std::arch::x86_64::*;
 use super::{
     Kernels, entry_points,
     float::{Floats, instruction},
-    product::{Panel, Tile, Tiles},
+    product::{Panel, Tile, Tiles, by_rows},
 };
 
 pub(super) static AVX2: Kernels =
@@ -138,14 +138,7 @@ impl Tiles for Avx2 {
     fn multiply(self, codes: &[u8], rows: usize, panel: Panel<'_>, to: &mut Tile) {
         panel.check::<Self>(codes, rows);
         // SAFETY: the machine has the instructions, and the operands were checked.
-        unsafe {
-            match rows {
-                1 => tile_by_sign::<1>(codes, panel, to),
-                2 => tile_by_sign::<2>(codes, panel, to),
-                3 => tile_by_sign::<3>(codes, panel, to),
-                _ => tile_by_sign::<4>(codes, panel, to),
-            }
-        }
+        unsafe { by_rows!(rows, tile_by_sign(codes, panel, to): 1 2 3 or 4) }
     }
 }
 
@@ -159,16 +152,7 @@ impl Tiles for AvxVnni {
     fn multiply(self, codes: &[u8], rows: usize, panel: Panel<'_>, to: &mut Tile) {
         panel.check::<Self>(codes, rows);
         // SAFETY: the machine has the instructions, and the operands were checked.
-        unsafe {
-            match rows {
-                1 => tile_by_vnni::<1>(codes, panel, to),
-                2 => tile_by_vnni::<2>(codes, panel, to),
-                3 => tile_by_vnni::<3>(codes, panel, to),
-                4 => tile_by_vnni::<4>(codes, panel, to),
-                5 => tile_by_vnni::<5>(codes, panel, to),
-                _ => tile_by_vnni::<6>(codes, panel, to),
-            }
-        }
+        unsafe { by_rows!(rows, tile_by_vnni(codes, panel, to): 1 2 3 4 5 or 6) }
     }
 }
 

@@ -5,7 +5,7 @@ use std::arch::x86_64::*;
 use super::{
     Kernels, entry_points,
     float::{Floats, instruction},
-    product::{Panel, Tile, Tiles},
+    product::{Panel, Tile, Tiles, by_rows},
 };
 
 pub(super) static KERNELS: Kernels = entry_points!(
@@ -156,22 +156,7 @@ impl Tiles for Avx512 {
     fn multiply(self, codes: &[u8], rows: usize, panel: Panel<'_>, to: &mut Tile) {
         panel.check::<Self>(codes, rows);
         // SAFETY: the machine has the instructions, and the operands were checked.
-        unsafe {
-            match rows {
-                1 => tile::<1>(codes, panel, to),
-                2 => tile::<2>(codes, panel, to),
-                3 => tile::<3>(codes, panel, to),
-                4 => tile::<4>(codes, panel, to),
-                5 => tile::<5>(codes, panel, to),
-                6 => tile::<6>(codes, panel, to),
-                7 => tile::<7>(codes, panel, to),
-                8 => tile::<8>(codes, panel, to),
-                9 => tile::<9>(codes, panel, to),
-                10 => tile::<10>(codes, panel, to),
-                11 => tile::<11>(codes, panel, to),
-                _ => tile::<12>(codes, panel, to),
-            }
-        }
+        unsafe { by_rows!(rows, tile(codes, panel, to): 1 2 3 4 5 6 7 8 9 10 11 or 12) }
     }
 }
 

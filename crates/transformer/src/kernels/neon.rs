@@ -7,7 +7,7 @@ use std::arch::{aarch64::*, asm};
 use super::{
     Kernels, entry_points,
     float::Floats,
-    product::{Panel, Tile, Tiles},
+    product::{Panel, Tile, Tiles, by_rows},
 };
 
 pub(super) static KERNELS: Kernels =
@@ -135,16 +135,7 @@ impl Tiles for Neon {
     fn multiply(self, codes: &[u8], rows: usize, panel: Panel<'_>, to: &mut Tile) {
         panel.check::<Self>(codes, rows);
         // SAFETY: the machine has the instructions, and the operands were checked.
-        unsafe {
-            match rows {
-                1 => tile::<1>(codes, panel, to),
-                2 => tile::<2>(codes, panel, to),
-                3 => tile::<3>(codes, panel, to),
-                4 => tile::<4>(codes, panel, to),
-                5 => tile::<5>(codes, panel, to),
-                _ => tile::<6>(codes, panel, to),
-            }
-        }
+        unsafe { by_rows!(rows, tile(codes, panel, to): 1 2 3 4 5 or 6) }
     }
 }
 

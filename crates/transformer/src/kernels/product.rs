@@ -47,6 +47,19 @@ pub(super) trait Tiles: Copy {
     fn multiply(self, codes: &[u8], rows: usize, panel: Panel<'_>, to: &mut Tile);
 }
 
+/// Calls a function that is generic over a number of rows with this number, which is one of those
+/// that are listed; the last stands for all others.
+macro_rules! by_rows {
+    ($rows:expr, $function:ident $arguments:tt: $($row:literal)* or $most:literal) => {
+        match $rows {
+            $($row => by_rows!(@ $function $row $arguments),)*
+            _ => by_rows!(@ $function $most $arguments),
+        }
+    };
+    (@ $function:ident $row:literal ($($argument:expr),*)) => { $function::<$row>($($argument),*) };
+}
+pub(super) use by_rows;
+
 /// The weights of as many columns as a tile has.
 #[derive(Clone, Copy)]
 pub(super) struct Panel<'a> {

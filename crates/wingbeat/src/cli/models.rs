@@ -12,7 +12,10 @@ use super::Format;
 Where they come from and where they are kept is told by HF_ENDPOINT, HF_TOKEN, HF_HOME, HF_HUB_CACHE
 and HF_HUB_OFFLINE, as in the hub's own libraries, which share the folder.
 
+A model that the settings name is kept where they say that it is looked for.
+
 Examples:
+  wingbeat models pull                                what the settings name
   wingbeat models pull sentence-transformers/all-MiniLM-L6-v2
   wingbeat models pull ORGANISATION/NAME@COMMIT       a commit never changes
   wingbeat models pull ORGANISATION/NAME --file onnx/model_int8.onnx --file tokenizer.json
@@ -47,11 +50,11 @@ pub(crate) struct Bench {
 /// `models pull`.
 #[derive(Debug, Args)]
 pub(crate) struct Pull {
-    /// ORGANISATION/NAME, or ORGANISATION/NAME@REVISION
-    #[arg(required = true, value_name = "NAME")]
+    /// ORGANISATION/NAME, or ORGANISATION/NAME@REVISION [default: those that the settings name]
+    #[arg(value_name = "NAME")]
     pub(crate) names: Vec<ModelName>,
     /// A file of it [default: the best ONNX file, its tokenizer and configuration]
-    #[arg(long = "file", value_name = "FILE")]
+    #[arg(long = "file", value_name = "FILE", requires = "names")]
     pub(crate) files: Vec<String>,
 }
 

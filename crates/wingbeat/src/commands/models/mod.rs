@@ -6,11 +6,12 @@ use serde_json::json;
 use wingbeat_hub::{Cached, Hub, HubSettings, ModelName};
 use wingbeat_model::hugging_face::choose_files;
 use wingbeat_ops::logging;
+use wingbeat_stage::Wanted;
 
 use super::{print_json, print_line};
 use crate::{
     cli::{Format, Global, Models, Pull, Verify},
-    config,
+    config::{self, Config},
     failure::Failure,
     fetch::Bar,
     table::{self, bytes, number},
@@ -22,7 +23,7 @@ pub(crate) async fn run(global: &Global, command: &Models) -> Result<(), Failure
     let hub = Hub::new(HubSettings::from_environment(|name| std::env::var(name).ok()))?;
     match command {
         Models::Ls { format } => list(&hub, *format),
-        Models::Pull(args) => pull(&hub, args).await,
+        Models::Pull(args) => pull(&config, args).await,
         Models::Verify(args) => verify(&hub, args),
         Models::Bench(args) => bench::run(&config, args).await,
     }
@@ -60,7 +61,32 @@ fn described(cached: &Cached) -> serde_json::Value {
     })
 }
 
-async fn pull(hub: &Hub, args: &Pull) -> Result<(), Failure> {
+/// The stages that use models.
+const STAGES: [&str; 3] = ["sentiment", "topics", "embed"];
+
+/// What is to be pulled. What the settings name goes to where they say that it is looked for.
+fn wanted(config: &Config, args: &Pull) -> Vec<Wanted> {
+    let named = config.stages.models.wanted(&STAGES.map(str::to_owned));
+    if args.names.is_empty() {
+        return named;
+    }
+    let mut wanted = Vec::new();
+    for name in &args.names {
+        let before = wanted.len();
+        wanted.extend(named.iter().filter(|wanted| wanted.name == *name).cloned());
+        if wanted.len() == before {
+            wanted.push(Wanted { name: name.clone(), cache: None });
+        }
+    }
+    wanted
+}
+
+async fn pull(config: &Config, args: &Pull) -> Result<(), Failure> {
+    let wanted = wanted(config, args);
+    if wanted.is_empty() {
+        let problem = "the settings name no model of the hub: name one, or set `stages.models`";
+        return Err(Failure::Failed(problem.to_owned()));
+    }
     let choose = |name: &ModelName, names: &[&str]| {
         if args.files.is_empty() {
             return choose_files(name.repo(), names)
@@ -71,7 +97,8 @@ async fn pull(hub: &Hub, args: &Pull) -> Result<(), Failure> {
             None => Ok(args.files.clone()),
         }
     };
-    for name in &args.names {
+    for wanted in &wanted {
+        let (name, hub) = (&wanted.name, Hub::new(wanted.hub())?);
         let choose = |names: &[&str]| choose(name, names);
         let cached = hub.get(name, &choose, &mut Bar::of(name)).await?;
         print_json(&described(&cached))?;
