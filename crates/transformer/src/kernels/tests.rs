@@ -107,6 +107,7 @@ fn products_are_exact_on_every_level() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "it takes minutes; `products_are_exact` reads and writes the same way")]
 fn the_largest_codes_do_not_saturate() {
     for kernels in levels() {
         let inputs = 1024;
