@@ -27,7 +27,10 @@ LENGTH_MAX = 128
 model, texts, names = sys.argv[1], json.loads(Path(sys.argv[3]).read_text()), sys.argv[4:]
 options = onnxruntime.SessionOptions()
 options.intra_op_num_threads = options.inter_op_num_threads = 1
-session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+# Without this fusion it is faster here: a tenth and more for RoBERTa-base.
+session = onnxruntime.InferenceSession(
+    model, options, providers=["CPUExecutionProvider"], disabled_optimizers=["SkipLayerNormFusion"]
+)
 inputs = [value.name for value in session.get_inputs()]
 tokenizer = Tokenizer.from_file(sys.argv[2])
 tokenizer.no_padding()
