@@ -1,6 +1,6 @@
 //! How much alike our outputs are to those of others.
 
-use std::{fs, path::Path};
+use std::path::Path;
 
 use wingbeat_model::{
     encoder::{Encoder, EncoderOptions, RuntimeChoice, is_installed},
@@ -9,15 +9,13 @@ use wingbeat_model::{
 };
 
 use super::{
-    Subject,
+    Subject, TOKENS_MAX,
     peer::{Peer, rows, script},
 };
 use crate::Outcome;
 
 /// So many pairs of posts are compared.
 const PAIRS: usize = 5_000;
-/// The tokens that `reference.py` reads.
-const REFERENCE_TOKENS: usize = 128;
 
 /// Prints how much alike the embeddings are: to those of ONNX Runtime over the same file; and, where
 /// `MINILM` names the folder of the original model, to those of its reference implementation.
@@ -50,11 +48,10 @@ pub(super) fn print(
             println!("| {runtime:?}: its library is not there | | | |");
             continue;
         }
-        let tokens_max = REFERENCE_TOKENS;
-        let options = EncoderOptions { tokens_max, runtime, ..EncoderOptions::default() };
-        let read = Embedder::load(&folder, options)?;
-        let texts: Vec<String> = serde_json::from_slice(&fs::read(&subject.file)?)?;
-        let read = read.read(texts.iter().map(String::as_str)).into_iter();
+        let options =
+            EncoderOptions { tokens_max: TOKENS_MAX, runtime, ..EncoderOptions::default() };
+        let embedder = Embedder::load(&folder, options)?;
+        let read = embedder.read(subject.texts.iter().map(String::as_str)).into_iter();
         likeness(&format!("{runtime:?}"), &read.collect::<Result<Vec<_>, _>>()?, &reference);
     }
     Ok(())

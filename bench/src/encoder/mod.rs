@@ -28,6 +28,8 @@ const BATCH: usize = 500;
 const POSTS: usize = 1_000;
 /// So many posts go through RoBERTa-base, which is slow.
 const POSTS_OF_LARGE: usize = 200;
+/// The tokens of a post that are read: as the embedded encoder has it, and the scripts.
+const TOKENS_MAX: usize = 128;
 /// So many posts go through the program, while its memory is watched.
 const PROGRAM_POSTS: usize = 4_000;
 
@@ -85,7 +87,7 @@ pub(crate) fn run(folder: Option<&str>) -> Outcome<()> {
     let tokenizer = folder.join("tokenizer.json");
     fs::copy(&tokenizer, roberta.join("tokenizer.json"))?;
     let options =
-        |threads| EncoderOptions { threads, tokens_max: 128, ..EncoderOptions::default() };
+        |threads| EncoderOptions { threads, tokens_max: TOKENS_MAX, ..EncoderOptions::default() };
     let source = EncoderSource::Folder(folder.clone());
     let encoder = |threads| Ok(Ours::Encoder(Box::new(Encoder::load(&source, options(threads))?)));
     let model = ModelFolder { repo: roberta.display().to_string(), path: roberta.clone() };
@@ -138,14 +140,10 @@ fn texts(folder: &Path) -> Outcome<Vec<String>> {
 }
 
 impl Subject<'_> {
-    fn peer(&self) -> Outcome<Peer> {
-        Peer::start(&self.model, &self.tokenizer, &self.file, self.outputs)
-    }
-
     /// Prints a table; gives the peer, which has the model loaded.
     fn compare(&self) -> Outcome<Peer> {
         let cores = std::thread::available_parallelism()?.get();
-        let mut peers = (0..cores).map(|_| self.peer()).collect::<Outcome<Vec<_>>>()?;
+        let mut peers = (0..cores).map(|_| Peer::start(self)).collect::<Outcome<Vec<_>>>()?;
         let (one, all) = ((self.load)(1)?, (self.load)(cores)?);
         let mut best = [0.0f64; 7];
         let mut alone = [[f64::INFINITY; 2]; 2];

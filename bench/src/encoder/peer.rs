@@ -7,6 +7,7 @@ use std::{
     process::{Child, ChildStdin, ChildStdout, Command, Stdio},
 };
 
+use super::Subject;
 use crate::Outcome;
 
 /// The Python with what the scripts need, as they say at their heads.
@@ -34,18 +35,12 @@ pub(super) struct Peer {
 }
 
 impl Peer {
-    /// Starts one over the texts in a JSON file; `outputs` are read.
-    pub(super) fn start(
-        model: &Path,
-        tokenizer: &Path,
-        texts: &Path,
-        outputs: &[&str],
-    ) -> Outcome<Self> {
-        let count = serde_json::from_slice::<Vec<String>>(&fs::read(texts)?)?.len();
+    /// Starts one over a model and its texts.
+    pub(super) fn start(subject: &Subject<'_>) -> Outcome<Self> {
         let mut child = Command::new(python())
             .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/python/encoder.py"))
-            .args([model, tokenizer, texts])
-            .args(outputs)
+            .args([&subject.model, &subject.tokenizer, &subject.file])
+            .args(subject.outputs)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -53,7 +48,7 @@ impl Peer {
         let (Some(input), Some(output)) = (child.stdin.take(), child.stdout.take()) else {
             return Err("no pipes".into());
         };
-        Ok(Self { child, input, output: BufReader::new(output), texts: count })
+        Ok(Self { child, input, output: BufReader::new(output), texts: subject.texts.len() })
     }
 
     /// Asks, without waiting for the answer.

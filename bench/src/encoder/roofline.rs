@@ -3,15 +3,14 @@
 
 use std::path::Path;
 
-use wingbeat_model::encoder::{Cleaner, Tokeniser, plan};
+use wingbeat_model::encoder::{Cleaner, Layout, Tokeniser, plan};
 use wingbeat_transformer::{Level, Model, Part, Workspace};
 
-use super::{ROUNDS, Subject};
+use super::{ROUNDS, Subject, TOKENS_MAX};
 use crate::Outcome;
 
 /// The tokens of a batch, as the runtime has them.
 const BATCH_TOKENS: usize = 512;
-const LENGTH_MAX: usize = 128;
 
 /// Prints a table.
 #[expect(clippy::cast_precision_loss, reason = "counts of operations")]
@@ -21,11 +20,11 @@ pub(super) fn print(subject: &Subject<'_>, config: Option<&Path>) -> Outcome<()>
         Model::from_onnx(&std::fs::read(&subject.model)?, config.as_deref(), Level::chosen()?)?;
     let tokenizer = std::fs::read(&subject.tokenizer)?;
     let cleaner = Cleaner::new("none", &[])?;
-    let tokeniser = Tokeniser::parse("tokenizer.json", &tokenizer, cleaner, LENGTH_MAX)?;
+    let tokeniser = Tokeniser::parse("tokenizer.json", &tokenizer, cleaner, TOKENS_MAX)?;
     let ids = subject.texts.iter().map(|text| tokeniser.ids(text));
     let ids = ids.collect::<Result<Vec<_>, _>>()?;
     let lengths: Vec<usize> = ids.iter().map(Vec::len).collect();
-    let batches = plan(&lengths, BATCH_TOKENS, wingbeat_model::encoder::Layout::Packed);
+    let batches = plan(&lengths, BATCH_TOKENS, Layout::Packed);
     let (mut best, mut work) = (None, Workspace::default());
     let mut peak = 0.0f64;
     for _ in 0..ROUNDS {

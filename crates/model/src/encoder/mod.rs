@@ -127,8 +127,7 @@ impl RuntimeChoice {
 
     /// Loads it with this one and no other.
     fn load_alone(self, files: ModelFiles, spec: &ModelSpec) -> Result<Loaded, ModelError> {
-        let fused = self == Self::Fused || self == Self::Auto;
-        if files.is_safetensors() && !fused {
+        if files.is_safetensors() && matches!(self, Self::Rten | Self::Ort) {
             let problem = "only the runtime `fused` reads safetensors; set the runtime `auto`, or \
                            look for an ONNX export of the model";
             return Err(ModelError::new(&files.name, problem));

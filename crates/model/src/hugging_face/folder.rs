@@ -96,7 +96,8 @@ impl ModelFolder {
     /// Reads all files of the model that are used.
     pub(super) fn open(&self) -> Result<Opened, ModelError> {
         let files = self.choose()?;
-        let config: Config = self.json(CONFIG, &files)?;
+        let described = self.read(CONFIG, OTHER_BYTES_MAX)?;
+        let config: Config = self.parse(CONFIG, &described)?;
         let limits: [Limits; 2] =
             [self.json(TOKENIZER_CONFIG, &files)?, self.json(SENTENCE_CONFIG, &files)?];
         let pooling = match files.iter().any(|file| file == POOLING) {
@@ -106,8 +107,8 @@ impl ModelFolder {
         // `choose_files` gives the model first.
         let model = files.first().map(String::as_str).unwrap_or_default();
         let content = ModelFile::Read(Arc::new(self.read(model, MODEL_BYTES_MAX)?));
-        let (name, described) = (self.path_of(model), self.read(CONFIG, OTHER_BYTES_MAX)?);
-        let files = ModelFiles { name, model: content, config: Some(described) };
+        let files =
+            ModelFiles { name: self.path_of(model), model: content, config: Some(described) };
         let outline = match files.is_safetensors() {
             true => None,
             false => Some(Outline::read(&files.name, files.model.bytes())?),
@@ -164,11 +165,16 @@ impl ModelFolder {
         if !used.iter().any(|name| name == file) {
             return Ok(T::default());
         }
+        self.parse(file, &self.read(file, OTHER_BYTES_MAX)?)
+    }
+
+    /// What is in a JSON file.
+    fn parse<T: DeserializeOwned>(&self, file: &str, content: &[u8]) -> Result<T, ModelError> {
         let damaged = |error| {
             let problem = format!("it is damaged: {error}; fetch the model again");
             ModelError::new(self.path_of(file), problem)
         };
-        serde_json::from_slice(&self.read(file, OTHER_BYTES_MAX)?).map_err(damaged)
+        serde_json::from_slice(content).map_err(damaged)
     }
 }
 
