@@ -2,6 +2,8 @@
 
     pip install onnxruntime numpy tokenizers
 
+WINGBEAT_CPU is heeded here, too: with avx2, avxvnni or avx512, nothing above that is used.
+
 Arguments: the model, its tokenizer, a JSON file with the cleaned texts, and the names of the outputs.
 Then a line on stdin, an answer on stdout. One session with one thread; tokenising is part of it all.
 
@@ -13,9 +15,15 @@ all texts, float32. `memory`: the kilobytes.
 """
 
 import json
+import os
 import sys
 import time
 from pathlib import Path
+
+import mask_cpu
+
+if level := os.environ.get("WINGBEAT_CPU"):
+    mask_cpu.hide_above(level)
 
 import numpy as np
 import onnxruntime

@@ -82,8 +82,9 @@ fn shapes() -> impl Strategy<Value = (usize, usize, usize, u64)> {
 
 #[test]
 fn products_are_exact_on_every_level() {
-    let mut runner = TestRunner::new(ProptestConfig::with_cases(if SLOW { 1 } else { 40 }));
     for kernels in levels() {
+        // One for each: a runner that has run its cases once runs none again.
+        let mut runner = TestRunner::new(ProptestConfig::with_cases(if SLOW { 1 } else { 40 }));
         let case = |(rows, inputs, outputs, seed)| {
             let (inputs, outputs) = (inputs * 64, outputs * 64);
             let mut numbers = Numbers(seed);
