@@ -37,13 +37,21 @@ impl Fused {
     pub fn instructions() -> Result<String, ModelError> {
         let chosen =
             Level::chosen().map_err(|error| ModelError::new("fused", error.to_string()))?;
-        let has = Level::ALL.into_iter().filter(|level| level.is_available());
-        let has = has.map(Level::name).collect::<Vec<_>>().join(", ");
+        let named = |is: fn(&Level) -> bool| {
+            let levels = Level::ALL.into_iter().filter(is).map(Level::name);
+            levels.collect::<Vec<_>>().join(", ")
+        };
         let why = match chosen == Level::best() {
-            true => "the fastest that has been tried",
+            true => "the fastest",
             false => "as WINGBEAT_CPU says",
         };
-        Ok(format!("{}, {why}; this machine has {has}", chosen.name()))
+        let has = named(|level| level.is_available());
+        let wrong = named(|level| level.is_available() && !level.is_right());
+        let wrong = match wrong.as_str() {
+            "" => String::new(),
+            wrong => format!(", but computes wrongly with {wrong}"),
+        };
+        Ok(format!("{}, {why}; this machine has {has}{wrong}", chosen.name()))
     }
 
     /// Loads a model. It must have these outputs. `Err` inside `Ok`: it is a model of another kind,

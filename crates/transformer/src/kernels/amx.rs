@@ -1,5 +1,5 @@
-//! AMX: products of tiles of 16 rows of 64 bytes. The rest is AVX-512. It has not been run on a
-//! machine that has it yet, so it is used by whoever asks for it alone (`WINGBEAT_CPU=amx`).
+//! AMX: products of tiles of 16 rows of 64 bytes. The rest is AVX-512. Its tests have been run under
+//! Bochs alone (docs/performance.md), so nothing is known of its speed.
 //!
 //! Rust has no AMX intrinsics yet, so these are instructions in assembly.
 //! Source: Intel 64 and IA-32 Architectures Software Developer's Manual, volume 1, chapter 18.
@@ -13,7 +13,7 @@ use std::{
 };
 
 use super::{
-    Kernels,
+    Form, Kernels,
     avx512::Avx512,
     entry_points,
     product::{Panel, Tile, Tiles},
@@ -108,7 +108,7 @@ impl Tiles for Amx {
     // Two tiles of rows, two of columns: four of sums.
     const ROWS: usize = 2 * ROWS;
     const COLUMNS: usize = 2 * ROWS;
-    const FLIP: u8 = 0;
+    const FORM: Form = Form::SIGNED;
 
     #[inline(always)]
     fn begin(self) {

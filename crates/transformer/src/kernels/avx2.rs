@@ -1,15 +1,15 @@
 //! AVX2, alone or with AVX-VNNI.
 //!
 //! AVX2's own product of bytes, `vpmaddubsw`, takes unsigned bytes and signed ones, and adds two
-//! products in 16 bits, where they saturate: 255 * 127 * 2 is too much. Codes of 7 bits would fit,
-//! but give other results than every other kernel. So the unsigned bytes are the codes without their
-//! signs, and the signs go to the weights (`vpsignb`): 127 * 127 * 2 fits, and the result is exact.
-//! That costs as many instructions as products of 16 bits would, but half the memory.
+//! products in 16 bits, where they saturate: 255 * 127 * 2 is too much. So with AVX2 alone codes have
+//! 7 bits: 127 * 127 * 2 fits. Ways to multiply 8 bits exactly (the signs of the codes moved to the
+//! weights by `vpsignb`, or both widened to words) take half as long again, no less than products of
+//! floats; what 7 bits cost is in docs/performance.md.
 
 use std::arch::x86_64::*;
 
 use super::{
-    Kernels, entry_points,
+    Form, Kernels, entry_points,
     float::{Floats, instruction},
     product::{Panel, Tile, Tiles, by_rows},
 };
@@ -96,14 +96,14 @@ impl Floats for Avx2 {
     }
 
     #[inline(always)]
-    unsafe fn write_codes(self, vector: __m256, flip: u8, to: *mut u8) {
+    unsafe fn write_codes(self, vector: __m256, added: u8, to: *mut u8) {
         // SAFETY: the machine has the instructions, and the caller vouches for 8 bytes.
         unsafe {
             let codes = _mm256_cvtps_epi32(vector);
             let (low, high) = (_mm256_castsi256_si128(codes), _mm256_extracti128_si256::<1>(codes));
             let codes = _mm_packs_epi32(low, high);
             let codes = _mm_packs_epi16(codes, codes);
-            let codes = _mm_xor_si128(codes, _mm_set1_epi8(flip.cast_signed()));
+            let codes = _mm_add_epi8(codes, _mm_set1_epi8(added.cast_signed()));
             _mm_storel_epi64(to.cast(), codes);
         }
     }
@@ -132,13 +132,13 @@ impl Floats for Avx2 {
 impl Tiles for Avx2 {
     const ROWS: usize = 4;
     const COLUMNS: usize = 16;
-    const FLIP: u8 = 0;
+    const FORM: Form = Form::SEVEN_BITS;
 
     #[inline(always)]
     fn multiply(self, codes: &[u8], rows: usize, panel: Panel<'_>, to: &mut Tile) {
         panel.check::<Self>(codes, rows);
         // SAFETY: the machine has the instructions, and the operands were checked.
-        unsafe { by_rows!(rows, tile_by_sign(codes, panel, to): 1 2 3 or 4) }
+        unsafe { by_rows!(rows, tile_of_seven_bits(codes, panel, to): 1 2 3 or 4) }
     }
 }
 
@@ -146,7 +146,7 @@ impl Tiles for AvxVnni {
     const ROWS: usize = 6;
     const COLUMNS: usize = 16;
     // `vpdpbusd` multiplies unsigned bytes with signed ones.
-    const FLIP: u8 = 0x80;
+    const FORM: Form = Form::UNSIGNED;
 
     #[inline(always)]
     fn multiply(self, codes: &[u8], rows: usize, panel: Panel<'_>, to: &mut Tile) {
@@ -162,13 +162,12 @@ impl Tiles for AvxVnni {
 ///
 /// The operands have what [`Panel::check`] asks for.
 #[target_feature(enable = "avx2")]
-unsafe fn tile_by_sign<const N: usize>(codes: &[u8], panel: Panel<'_>, to: &mut Tile) {
+unsafe fn tile_of_seven_bits<const N: usize>(codes: &[u8], panel: Panel<'_>, to: &mut Tile) {
     let ones = _mm256_set1_epi16(1);
     // SAFETY: what the caller vouches for.
     unsafe {
         tile::<N>(codes, panel, to, |sum, codes, weights| {
-            let signed = _mm256_sign_epi8(weights, codes);
-            let pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(codes), signed);
+            let pairs = _mm256_maddubs_epi16(codes, weights);
             _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, ones))
         });
     }

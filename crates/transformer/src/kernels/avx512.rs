@@ -3,7 +3,7 @@
 use std::arch::x86_64::*;
 
 use super::{
-    Kernels, entry_points,
+    Form, Kernels, entry_points,
     float::{Floats, instruction},
     product::{Panel, Tile, Tiles, by_rows},
 };
@@ -71,11 +71,11 @@ impl Floats for Avx512 {
     }
 
     #[inline(always)]
-    unsafe fn write_codes(self, vector: __m512, flip: u8, to: *mut u8) {
+    unsafe fn write_codes(self, vector: __m512, added: u8, to: *mut u8) {
         // SAFETY: the machine has the instructions, and the caller vouches for 16 bytes.
         unsafe {
             let codes = _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(vector));
-            let codes = _mm_xor_si128(codes, _mm_set1_epi8(flip.cast_signed()));
+            let codes = _mm_add_epi8(codes, _mm_set1_epi8(added.cast_signed()));
             _mm_storeu_si128(to.cast(), codes);
         }
     }
@@ -150,7 +150,7 @@ impl Tiles for Avx512 {
     const ROWS: usize = 12;
     const COLUMNS: usize = LANES * VECTORS;
     // `vpdpbusd` multiplies unsigned bytes with signed ones.
-    const FLIP: u8 = 0x80;
+    const FORM: Form = Form::UNSIGNED;
 
     #[inline(always)]
     fn multiply(self, codes: &[u8], rows: usize, panel: Panel<'_>, to: &mut Tile) {

@@ -37,13 +37,13 @@ pub(super) trait Floats: Copy {
     /// [`Self::LANES`] integers can be read there.
     unsafe fn read_integers(self, from: *const i32) -> Self::Vector;
 
-    /// Writes the nearest integers, which must be from -128 to 127, each a byte whose bits are
-    /// changed by `flip`.
+    /// Writes the nearest integers, which must be from -128 to 127, each as a byte that `added` was
+    /// added to.
     ///
     /// # Safety
     ///
     /// [`Self::LANES`] bytes can be written there.
-    unsafe fn write_codes(self, vector: Self::Vector, flip: u8, to: *mut u8);
+    unsafe fn write_codes(self, vector: Self::Vector, added: u8, to: *mut u8);
 
     /// `a + b`
     fn add(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
@@ -107,10 +107,10 @@ pub(super) trait Floats: Copy {
 
     /// See [`Self::write_codes`]; the slice must have room.
     #[inline(always)]
-    fn store_codes(self, vector: Self::Vector, flip: u8, to: &mut [u8]) {
+    fn store_codes(self, vector: Self::Vector, added: u8, to: &mut [u8]) {
         assert!(to.len() >= Self::LANES);
         // SAFETY: there is room.
-        unsafe { self.write_codes(vector, flip, to.as_mut_ptr()) }
+        unsafe { self.write_codes(vector, added, to.as_mut_ptr()) }
     }
 }
 

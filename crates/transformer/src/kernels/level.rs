@@ -1,5 +1,8 @@
 //! Which of the processor's instructions are used.
 
+use std::sync::OnceLock;
+
+use super::Kernels;
 use crate::Error;
 
 /// The environment variable that asks for another level than the best.
@@ -26,11 +29,6 @@ impl Level {
     /// All levels.
     pub const ALL: [Self; 6] =
         [Self::Portable, Self::Neon, Self::Avx2, Self::AvxVnni, Self::Avx512, Self::Amx];
-
-    /// The levels whose kernels have been run and measured on a machine that has them. None with
-    /// NEON, AVX-VNNI or AMX was at hand so far: whoever has one asks for them by `WINGBEAT_CPU`,
-    /// which this crate's tests heed too.
-    const TRIED: [Self; 3] = [Self::Portable, Self::Avx2, Self::Avx512];
 
     /// The level to use: what `WINGBEAT_CPU` says, or else the best.
     ///
@@ -62,21 +60,20 @@ impl Level {
         )))
     }
 
-    /// The best level that the machine has, and whose kernels have been run.
+    /// The best level that the machine has, and that multiplies rightly on it ([`Self::is_right`]).
     pub fn best() -> Self {
-        Self::TRIED.into_iter().rfind(|level| level.is_available()).unwrap_or(Self::Portable)
+        static BEST: OnceLock<Level> = OnceLock::new();
+        let found = || Self::ALL.into_iter().rfind(|level| level.is_right());
+        *BEST.get_or_init(|| found().unwrap_or(Self::Portable))
     }
 
-    /// The levels to test on this machine: those that have been run, and the one that is asked for.
+    /// Whether the machine has it, and its products of some bytes are what plain arithmetic says.
     ///
-    /// # Errors
-    ///
-    /// As [`Self::chosen`].
-    pub fn tested() -> Result<Vec<Self>, Error> {
-        let asked = Self::chosen()?;
-        let is_tested =
-            |level: &Self| level.is_available() && (Self::TRIED.contains(level) || *level == asked);
-        Ok(Self::ALL.into_iter().filter(is_tested).collect())
+    /// Not every level could be run on every processor that has it, some were run under emulators
+    /// alone, and there are virtual machines that promise more than they keep: none of them is to
+    /// give wrong answers in silence.
+    pub fn is_right(self) -> bool {
+        Kernels::of(self).is_some_and(Kernels::is_right)
     }
 
     /// Its name, as in `WINGBEAT_CPU`.

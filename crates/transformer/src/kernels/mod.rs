@@ -35,12 +35,11 @@ mod tests;
 use std::ops::Range;
 
 pub use self::level::Level;
-use self::packed::RowMut;
+use self::packed::{Form, RowMut};
 pub(crate) use self::{
     aligned::Aligned,
     attention::Scratch,
-    packed::{Codes, Matrix, Norm, Packed},
-    rows::CODE_MAX,
+    packed::{Codes, Matrix, Norm, Packed, WEIGHT_MAX},
 };
 
 /// Each kernel, compiled for one level. Calling one needs the level's instructions.
@@ -48,8 +47,8 @@ pub(crate) struct Kernels {
     level: Level,
     /// The columns that are packed together.
     columns: usize,
-    /// The bits that differ between a code as it is stored and a signed byte.
-    flip: u8,
+    /// How codes are stored.
+    form: Form,
     linear: unsafe fn(&Packed, &Codes, Range<usize>, &mut [f32]),
     linear_gelu: unsafe fn(&Packed, &Codes, usize, &mut Aligned<f32>, &mut Codes),
     linear_norm: unsafe fn(&Packed, &Codes, usize, &mut [f32], &Norm, &mut Codes),
@@ -97,11 +96,11 @@ macro_rules! entry_points {
         }
         $(#[target_feature(enable = $features)])?
         unsafe fn quantise(values: &[f32], first: usize, to: &mut Codes) {
-            rows::quantise($floats, <$tiles>::FLIP, values, first, to);
+            rows::quantise($floats, <$tiles>::FORM, values, first, to);
         }
         $(#[target_feature(enable = $features)])?
         unsafe fn normalise(values: &mut [f32], norm: &Norm, first: usize, to: &mut Codes) {
-            rows::normalise($floats, <$tiles>::FLIP, values, norm, first, to);
+            rows::normalise($floats, <$tiles>::FORM, values, norm, first, to);
         }
         $(#[target_feature(enable = $features)])?
         unsafe fn attention(
@@ -124,7 +123,7 @@ macro_rules! entry_points {
         Kernels {
             level: Level::$level,
             columns: <$tiles>::COLUMNS,
-            flip: <$tiles>::FLIP,
+            form: <$tiles>::FORM,
             linear,
             linear_gelu,
             linear_norm,
@@ -145,6 +144,11 @@ const PEAK_INPUTS: usize = 384;
 const PEAK_OUTPUTS: usize = 32;
 /// So often it is done: some milliseconds.
 const PEAK_TIMES: usize = 2_000;
+
+/// The shape of the product that shows whether products are right: whole tiles, and one that is not.
+const TRIAL_ROWS: usize = 35;
+const TRIAL_INPUTS: usize = 128;
+const TRIAL_OUTPUTS: usize = 64;
 
 impl Kernels {
     /// The most operations per second that products of bytes reach here, on this thread: over
@@ -168,6 +172,46 @@ impl Kernels {
         #[expect(clippy::cast_precision_loss, reason = "a count of operations")]
         let operations = (2 * PEAK_TIMES * PEAK_ROWS * PEAK_INPUTS * PEAK_OUTPUTS) as f64;
         operations / begin.elapsed().as_secs_f64()
+    }
+
+    /// Whether the product of some codes and weights, the largest among them, is what plain
+    /// arithmetic says.
+    fn is_right(&self) -> bool {
+        // Half of them are the largest there are, on either side.
+        let code = |at: usize, most: i8| match i8::try_from(at * 89 % 255) {
+            Ok(code) => code.min(most),
+            Err(_) => -most,
+        };
+        // The first two say how far the codes of a row go, so that they are its values.
+        let most = self.form.most;
+        let left = (0..TRIAL_ROWS * TRIAL_INPUTS).map(|at| match at % TRIAL_INPUTS {
+            0 => most,
+            1 => -most,
+            _ => code(at, most),
+        });
+        let left: Vec<i8> = left.collect();
+        let right = (0..TRIAL_OUTPUTS * TRIAL_INPUTS).map(|at| code(at * 7, 127));
+        let right: Vec<i8> = right.collect();
+        let matrix = Matrix {
+            inputs: TRIAL_INPUTS,
+            codes: right.clone(),
+            scales: vec![1.0; TRIAL_OUTPUTS],
+            biases: vec![0.0; TRIAL_OUTPUTS],
+        };
+        let (weights, mut codes) = (Packed::new(self, &matrix), Codes::default());
+        codes.grow(TRIAL_ROWS, TRIAL_INPUTS);
+        let values: Vec<f32> = left.iter().map(|code| f32::from(*code)).collect();
+        self.quantise(&values, 0, &mut codes);
+        let mut found = vec![0.0; TRIAL_ROWS * TRIAL_OUTPUTS];
+        self.linear(&weights, &codes, 0..TRIAL_ROWS, &mut found);
+        let rows = left.chunks_exact(TRIAL_INPUTS);
+        let columns = || right.chunks_exact(TRIAL_INPUTS);
+        let product = |row: &[i8], column: &[i8]| -> i32 {
+            row.iter().zip(column).map(|(a, b)| i32::from(*a) * i32::from(*b)).sum()
+        };
+        let expected = rows.flat_map(|row| columns().map(move |column| product(row, column)));
+        // Integers of this size are floats, too.
+        found.into_iter().map(f64::from).eq(expected.map(f64::from))
     }
 
     /// Those of a level, if the machine has it.

@@ -1,11 +1,10 @@
 //! NEON with the product of bytes of Armv8.2, `SDOT` (FEAT_DotProd). Its tests have been run under
-//! QEMU alone, so nothing is known of its speed, and it is used by whoever asks for it alone
-//! (`WINGBEAT_CPU=neon`).
+//! QEMU alone, so nothing is known of its speed.
 
 use std::arch::{aarch64::*, asm};
 
 use super::{
-    Kernels, entry_points,
+    Form, Kernels, entry_points,
     float::Floats,
     product::{Panel, Tile, Tiles, by_rows},
 };
@@ -94,12 +93,12 @@ impl Floats for Neon {
     }
 
     #[inline(always)]
-    unsafe fn write_codes(self, vector: Self::Vector, flip: u8, to: *mut u8) {
+    unsafe fn write_codes(self, vector: Self::Vector, added: u8, to: *mut u8) {
         // SAFETY: the caller vouches for 8 bytes.
         unsafe {
             let [low, high] = vector.map(|half| vqmovn_s32(vcvtnq_s32_f32(half)));
             let codes = vreinterpret_u8_s8(vqmovn_s16(vcombine_s16(low, high)));
-            vst1_u8(to, veor_u8(codes, vdup_n_u8(flip)));
+            vst1_u8(to, vadd_u8(codes, vdup_n_u8(added)));
         }
     }
 
@@ -129,7 +128,7 @@ impl Tiles for Neon {
     // 24 of the 32 registers hold sums.
     const ROWS: usize = 6;
     const COLUMNS: usize = 4 * VECTORS;
-    const FLIP: u8 = 0;
+    const FORM: Form = Form::SIGNED;
 
     #[inline(always)]
     fn multiply(self, codes: &[u8], rows: usize, panel: Panel<'_>, to: &mut Tile) {

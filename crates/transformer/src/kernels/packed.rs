@@ -2,6 +2,27 @@
 
 use super::{Aligned, Kernels, product::Panel};
 
+/// Weights as codes go from minus this to this.
+pub(crate) const WEIGHT_MAX: f32 = 127.0;
+
+/// How a kernel stores the codes of states.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Form {
+    /// They go from minus this to this.
+    pub(super) most: i8,
+    /// What is added to each, so that it has no sign any more; or nothing.
+    pub(super) added: u8,
+}
+
+impl Form {
+    /// Bytes with a sign.
+    pub(super) const SIGNED: Self = Self { most: 127, added: 0 };
+    /// Bytes without one.
+    pub(super) const UNSIGNED: Self = Self { most: 127, added: 128 };
+    /// 7 bits, without one.
+    pub(super) const SEVEN_BITS: Self = Self { most: 63, added: 64 };
+}
+
 /// Weights of a matrix, as signed bytes: row by row, each of which gives one number of the output.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Matrix {
@@ -27,8 +48,8 @@ pub(crate) struct Packed {
     pub(super) biases: Aligned<f32>,
     /// The sum of each column's weights: what 1 added to all values of a row adds to its product.
     pub(super) sums: Aligned<f32>,
-    /// What sums start with: where codes are stored with 128 added, what that adds to them, taken
-    /// off beforehand.
+    /// What sums start with: where something is added to the codes that are stored, what that adds to
+    /// the sums, taken off beforehand.
     start: Aligned<i32>,
 }
 
@@ -42,7 +63,7 @@ impl Packed {
         assert!(matrix.codes.len() == inputs * outputs && matrix.biases.len() == outputs);
         let mut weights = Aligned::zeros(inputs * outputs);
         let mut start = Aligned::zeros(outputs);
-        let added = if kernels.flip == 0 { 0 } else { 128 };
+        let added = i32::from(kernels.form.added);
         for (output, row) in matrix.codes.chunks_exact(inputs).enumerate() {
             let (panel, column) = (output / columns, output % columns);
             let panel = &mut weights[panel * columns * inputs..][..columns * inputs];

@@ -2,7 +2,7 @@
 //! are measured against it.
 
 use super::{
-    Kernels, entry_points,
+    Form, Kernels, entry_points,
     float::Floats,
     product::{Panel, Tile, Tiles},
 };
@@ -54,8 +54,9 @@ impl Floats for Portable {
     }
 
     #[inline(always)]
-    unsafe fn write_codes(self, vector: [f32; LANES], flip: u8, to: *mut u8) {
-        let codes = vector.map(|value| (value + INTEGER).to_bits().to_le_bytes()[0] ^ flip);
+    unsafe fn write_codes(self, vector: [f32; LANES], added: u8, to: *mut u8) {
+        let codes =
+            vector.map(|value| (value + INTEGER).to_bits().to_le_bytes()[0].wrapping_add(added));
         // SAFETY: the caller vouches for so many bytes.
         unsafe { to.cast::<[u8; LANES]>().write(codes) }
     }
@@ -115,7 +116,7 @@ impl Floats for Portable {
 impl Tiles for Portable {
     const ROWS: usize = 4;
     const COLUMNS: usize = 16;
-    const FLIP: u8 = 0;
+    const FORM: Form = Form::SIGNED;
 
     #[inline(always)]
     fn multiply(self, codes: &[u8], rows: usize, panel: Panel<'_>, to: &mut Tile) {

@@ -7,7 +7,7 @@
 use std::ops::Range;
 
 use super::{
-    Codes, Norm, Packed,
+    Codes, Form, Norm, Packed,
     float::{Floats, gelu},
     rows,
 };
@@ -29,9 +29,8 @@ pub(super) trait Tiles: Copy {
     const ROWS: usize;
     /// The columns of a tile: as many are packed together.
     const COLUMNS: usize;
-    /// The bits that differ between a code as it is stored and a signed byte. 0x80: it is stored as
-    /// its sum with 128, without a sign.
-    const FLIP: u8;
+    /// How codes are stored for it.
+    const FORM: Form;
 
     /// Sets up what tiles need on this thread. Called before the first tile of a product.
     #[inline(always)]
@@ -210,7 +209,7 @@ pub(super) fn linear_gelu<F: Floats, T: Tiles>(
         let values = Values { values: scratch, width, first: group.start };
         multiply(f, t, weights, codes, group.clone(), &mut Gelu(values));
         let values = &scratch[..group.len() * width];
-        rows::quantise(f, T::FLIP, values, group.start, to);
+        rows::quantise(f, T::FORM, values, group.start, to);
     }
 }
 
@@ -233,6 +232,6 @@ pub(super) fn linear_norm<F: Floats, T: Tiles>(
         let states = &mut states[group.start * width..group.end * width];
         let values = Values { values: &mut *states, width, first: group.start };
         multiply(f, t, weights, codes, group.clone(), &mut Add(values));
-        rows::normalise(f, T::FLIP, states, norm, group.start, to);
+        rows::normalise(f, T::FORM, states, norm, group.start, to);
     }
 }

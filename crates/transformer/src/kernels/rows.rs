@@ -1,12 +1,9 @@
 //! What is done to whole rows of states: quantising, layer normalisation.
 
 use super::{
-    Codes, Norm, RowMut,
+    Codes, Form, Norm, RowMut,
     float::{Floats, gelu},
 };
-
-/// Codes go from minus this to this.
-pub(crate) const CODE_MAX: f32 = 127.0;
 
 /// The least that codes reach from their centre, as a share of it: where a row's values are so much
 /// alike that floats hardly tell them apart, their distances from it are not exact any more, and the
@@ -43,26 +40,27 @@ impl<F: Floats> Span<F> {
 
 /// Writes a row whose values have this span as codes.
 #[inline(always)]
-fn quantise_row<F: Floats>(f: F, row: &[f32], span: Span<F>, flip: u8, to: &mut RowMut<'_>) {
+fn quantise_row<F: Floats>(f: F, row: &[f32], span: Span<F>, form: Form, to: &mut RowMut<'_>) {
     let (centre, reach) = span.centre_and_reach(f);
+    let most = f32::from(form.most);
     // A row of zeros has codes of zero.
-    let factor = if reach > 0.0 { f.splat(CODE_MAX / reach) } else { f.splat(0.0) };
+    let factor = if reach > 0.0 { f.splat(most / reach) } else { f.splat(0.0) };
     let middle = f.splat(centre);
     for (values, codes) in row.chunks_exact(F::LANES).zip(to.codes.chunks_exact_mut(F::LANES)) {
-        f.store_codes(f.mul(f.sub(f.load(values), middle), factor), flip, codes);
+        f.store_codes(f.mul(f.sub(f.load(values), middle), factor), form.added, codes);
     }
-    (*to.scale, *to.centre) = (reach / CODE_MAX, centre);
+    (*to.scale, *to.centre) = (reach / most, centre);
 }
 
 /// Writes rows as codes, from row `first` on.
 #[inline(always)]
-pub(super) fn quantise<F: Floats>(f: F, flip: u8, values: &[f32], first: usize, to: &mut Codes) {
+pub(super) fn quantise<F: Floats>(f: F, form: Form, values: &[f32], first: usize, to: &mut Codes) {
     for (index, row) in values.chunks_exact(to.width).enumerate() {
         let mut span = Span::empty(f);
         for values in row.chunks_exact(F::LANES) {
             span = span.with(f, f.load(values));
         }
-        quantise_row(f, row, span, flip, &mut to.row_mut(first + index));
+        quantise_row(f, row, span, form, &mut to.row_mut(first + index));
     }
 }
 
@@ -70,7 +68,7 @@ pub(super) fn quantise<F: Floats>(f: F, flip: u8, values: &[f32], first: usize, 
 #[inline(always)]
 pub(super) fn normalise<F: Floats>(
     f: F,
-    flip: u8,
+    form: Form,
     values: &mut [f32],
     norm: &Norm,
     first: usize,
@@ -98,7 +96,7 @@ pub(super) fn normalise<F: Floats>(
             span = span.with(f, value);
             f.store(value, values);
         }
-        quantise_row(f, row, span, flip, &mut to.row_mut(first + index));
+        quantise_row(f, row, span, form, &mut to.row_mut(first + index));
     }
 }
 

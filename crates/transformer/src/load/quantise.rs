@@ -1,7 +1,7 @@
 //! Weights as bytes.
 
 use crate::{
-    kernels::{CODE_MAX, Matrix},
+    kernels::{Matrix, WEIGHT_MAX},
     model::Table,
 };
 
@@ -23,10 +23,10 @@ fn rows(values: &[f32], width: usize) -> (Vec<i8>, Vec<f32>) {
     let mut scales = Vec::with_capacity(values.len() / width.max(1));
     for row in values.chunks_exact(width) {
         let largest = row.iter().fold(0.0f32, |largest, weight| largest.max(weight.abs()));
-        let factor = if largest > 0.0 { CODE_MAX / largest } else { 0.0 };
+        let factor = if largest > 0.0 { WEIGHT_MAX / largest } else { 0.0 };
         #[expect(clippy::cast_possible_truncation, reason = "at most 127, by the factor")]
         codes.extend(row.iter().map(|weight| (weight * factor).round_ties_even() as i8));
-        scales.push(largest / CODE_MAX);
+        scales.push(largest / WEIGHT_MAX);
     }
     (codes, scales)
 }
