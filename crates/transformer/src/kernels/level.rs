@@ -15,7 +15,9 @@ pub enum Level {
     Portable,
     /// Armv8.2's NEON, with its product of bytes.
     Neon,
-    /// AVX2 and FMA. Its only product of bytes that is fast saturates; see `kernels/avx2.rs`.
+    /// NEON with Armv8.6's product of matrices of bytes.
+    I8mm,
+    /// AVX2 and FMA. Its product of bytes has room for codes of 7 bits; see `kernels/avx2.rs`.
     Avx2,
     /// AVX2, and AVX-VNNI's product of bytes in 256 bits.
     AvxVnni,
@@ -27,8 +29,15 @@ pub enum Level {
 
 impl Level {
     /// All levels.
-    pub const ALL: [Self; 6] =
-        [Self::Portable, Self::Neon, Self::Avx2, Self::AvxVnni, Self::Avx512, Self::Amx];
+    pub const ALL: [Self; 7] = [
+        Self::Portable,
+        Self::Neon,
+        Self::I8mm,
+        Self::Avx2,
+        Self::AvxVnni,
+        Self::Avx512,
+        Self::Amx,
+    ];
 
     /// The level to use: what `WINGBEAT_CPU` says, or else the best.
     ///
@@ -81,6 +90,7 @@ impl Level {
         match self {
             Self::Portable => "portable",
             Self::Neon => "neon",
+            Self::I8mm => "i8mm",
             Self::Avx2 => "avx2",
             Self::AvxVnni => "avxvnni",
             Self::Avx512 => "avx512",
@@ -94,7 +104,7 @@ impl Level {
         let avx2 = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
         match self {
             Self::Portable => true,
-            Self::Neon => false,
+            Self::Neon | Self::I8mm => false,
             Self::Avx2 => avx2,
             Self::AvxVnni => avx2 && is_x86_feature_detected!("avxvnni"),
             Self::Avx512 => {
@@ -109,8 +119,13 @@ impl Level {
     /// Whether the machine has it.
     #[cfg(target_arch = "aarch64")]
     pub fn is_available(self) -> bool {
-        let neon = self == Self::Neon && std::arch::is_aarch64_feature_detected!("dotprod");
-        self == Self::Portable || neon
+        let products = std::arch::is_aarch64_feature_detected!("dotprod");
+        match self {
+            Self::Portable => true,
+            Self::Neon => products,
+            Self::I8mm => products && std::arch::is_aarch64_feature_detected!("i8mm"),
+            Self::Avx2 | Self::AvxVnni | Self::Avx512 | Self::Amx => false,
+        }
     }
 
     /// Whether the machine has it.

@@ -223,7 +223,9 @@ impl Kernels {
         Some(match level {
             Level::Portable => &portable::KERNELS,
             #[cfg(target_arch = "aarch64")]
-            Level::Neon => &neon::KERNELS,
+            Level::Neon => &neon::NEON,
+            #[cfg(target_arch = "aarch64")]
+            Level::I8mm => &neon::I8MM,
             #[cfg(target_arch = "x86_64")]
             Level::Avx2 => &avx2::AVX2,
             #[cfg(target_arch = "x86_64")]

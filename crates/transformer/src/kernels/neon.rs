@@ -1,5 +1,6 @@
-//! NEON with the product of bytes of Armv8.2, `SDOT` (FEAT_DotProd). Its tests have been run under
-//! QEMU alone, so nothing is known of its speed.
+//! NEON with the products of bytes of Armv8.2 (`SDOT`, FEAT_DotProd) and of Armv8.6 (`SMMLA`,
+//! FEAT_I8MM): four numbers of a row with those of four columns, and eight of two rows with those of
+//! two columns. Their tests have been run under QEMU alone, so nothing is known of their speed.
 
 use std::arch::{aarch64::*, asm};
 
@@ -9,8 +10,10 @@ use super::{
     product::{Panel, Tile, Tiles, by_rows},
 };
 
-pub(super) static KERNELS: Kernels =
+pub(super) static NEON: Kernels =
     entry_points!(Neon, Neon::assume(), Neon, Neon::assume(), "neon,dotprod");
+pub(super) static I8MM: Kernels =
+    entry_points!(I8mm, Neon::assume(), I8mm, I8mm::assume(), "neon,dotprod,i8mm");
 
 /// The machine has NEON and `SDOT`.
 #[derive(Clone, Copy)]
@@ -19,6 +22,19 @@ struct Neon(());
 impl Neon {
     /// The machine has it.
     #[target_feature(enable = "neon,dotprod")]
+    #[inline]
+    fn assume() -> Self {
+        Self(())
+    }
+}
+
+/// The machine has `SMMLA`.
+#[derive(Clone, Copy)]
+struct I8mm(());
+
+impl I8mm {
+    /// The machine has it.
+    #[target_feature(enable = "i8mm")]
     #[inline]
     fn assume() -> Self {
         Self(())
@@ -179,5 +195,81 @@ unsafe fn tile<const N: usize>(codes: &[u8], panel: Panel<'_>, to: &mut Tile) {
     for (sum, to) in sums.as_flattened().iter().zip(to.0.chunks_exact_mut(4)) {
         // SAFETY: there is room for a vector.
         unsafe { vst1q_s32(to.as_mut_ptr(), *sum) }
+    }
+}
+
+impl Tiles for I8mm {
+    // 24 of the 32 registers hold sums, each of two rows and two columns.
+    const ROWS: usize = 6;
+    const COLUMNS: usize = 4 * VECTORS;
+    const FORM: Form = Form::SIGNED;
+
+    #[inline(always)]
+    fn multiply(self, codes: &[u8], rows: usize, panel: Panel<'_>, to: &mut Tile) {
+        panel.check::<Self>(codes, rows);
+        assert!(panel.inputs.is_multiple_of(8));
+        // A last row by itself is multiplied with what follows it, and its other half not used.
+        assert!(codes.len() >= rows.next_multiple_of(2) * panel.inputs);
+        let pairs = rows.div_ceil(2);
+        // SAFETY: the machine has the instructions, and the operands were checked.
+        unsafe { by_rows!(pairs, tile_of_pairs(codes, panel, to): 1 2 or 3) }
+    }
+}
+
+/// Multiplies `N` pairs of rows.
+///
+/// # Safety
+///
+/// The operands have what [`Panel::check`] asks for, with both rows of each pair, and inputs in
+/// multiples of 8.
+#[target_feature(enable = "neon,i8mm")]
+unsafe fn tile_of_pairs<const N: usize>(codes: &[u8], panel: Panel<'_>, to: &mut Tile) {
+    const PAIRS: usize = 2 * VECTORS;
+    let (start, codes) = (panel.start.as_ptr(), codes.as_ptr().cast::<i8>());
+    let start: [int32x4_t; PAIRS] = std::array::from_fn(|pair| {
+        // SAFETY: there is a start for each column.
+        let start = unsafe { vld1_s32(start.add(2 * pair)) };
+        vcombine_s32(start, start)
+    });
+    let mut sums = [start; N];
+    for eight in 0..panel.inputs / 8 {
+        // SAFETY: both rows have eight codes there.
+        let codes: [int8x16_t; N] = std::array::from_fn(|pair| unsafe {
+            let codes = codes.add(2 * pair * panel.inputs + 8 * eight);
+            vcombine_s8(vld1_s8(codes), vld1_s8(codes.add(panel.inputs)))
+        });
+        for vector in 0..VECTORS {
+            // SAFETY: two groups of four weights for each column.
+            let groups: [int32x4_t; 2] = std::array::from_fn(|group| unsafe {
+                let at = 16 * ((2 * eight + group) * VECTORS + vector);
+                vreinterpretq_s32_s8(vld1q_s8(panel.weights.as_ptr().add(at)))
+            });
+            let weights = [vzip1q_s32(groups[0], groups[1]), vzip2q_s32(groups[0], groups[1])];
+            for (codes, sums) in codes.iter().zip(&mut sums) {
+                for (sum, weights) in sums[2 * vector..].iter_mut().zip(weights) {
+                    // SAFETY: as for `sdot` above.
+                    unsafe {
+                        asm!(
+                            "smmla {sum:v}.4s, {codes:v}.16b, {weights:v}.16b",
+                            sum = inout(vreg) *sum,
+                            codes = in(vreg) *codes,
+                            weights = in(vreg) weights,
+                            options(pure, nomem, nostack, preserves_flags),
+                        );
+                    }
+                }
+            }
+        }
+    }
+    for (pair, sums) in sums.iter().enumerate() {
+        for (column, sum) in sums.iter().enumerate() {
+            // SAFETY: there is room for two sums in each of both rows, the last one's too: a tile has
+            // room for more rows than there are at most.
+            unsafe {
+                let to = to.0.as_mut_ptr().add(2 * (pair * I8mm::COLUMNS + column));
+                vst1_s32(to, vget_low_s32(*sum));
+                vst1_s32(to.add(I8mm::COLUMNS), vget_high_s32(*sum));
+            }
+        }
     }
 }

@@ -18,8 +18,10 @@ impl Form {
     /// Bytes with a sign.
     pub(super) const SIGNED: Self = Self { most: 127, added: 0 };
     /// Bytes without one.
+    #[cfg(target_arch = "x86_64")]
     pub(super) const UNSIGNED: Self = Self { most: 127, added: 128 };
     /// 7 bits, without one.
+    #[cfg(target_arch = "x86_64")]
     pub(super) const SEVEN_BITS: Self = Self { most: 63, added: 64 };
 }
 
