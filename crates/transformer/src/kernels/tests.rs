@@ -335,6 +335,7 @@ fn a_level_that_is_not_there_is_an_error_that_names_those_that_are() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "it takes minutes; `products_are_exact` reads and writes the same way")]
 fn every_level_is_right_and_one_that_is_not_is_found_out() {
     assert!(levels().into_iter().all(Kernels::is_right));
     assert_eq!(Some(Level::best()), Level::ALL.into_iter().rfind(|level| level.is_available()));
