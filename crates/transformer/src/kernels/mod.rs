@@ -145,8 +145,9 @@ const PEAK_OUTPUTS: usize = 32;
 /// So often it is done: some milliseconds.
 const PEAK_TIMES: usize = 2_000;
 
-/// The shape of the product that shows whether products are right: whole tiles, and one that is not.
+/// The shapes of the products that show whether products are right: high tiles, and a low one.
 const TRIAL_ROWS: usize = 35;
+const TRIAL_ROWS_LOW: usize = 5;
 const TRIAL_INPUTS: usize = 128;
 const TRIAL_OUTPUTS: usize = 64;
 
@@ -202,16 +203,19 @@ impl Kernels {
         codes.grow(TRIAL_ROWS, TRIAL_INPUTS);
         let values: Vec<f32> = left.iter().map(|code| f32::from(*code)).collect();
         self.quantise(&values, 0, &mut codes);
-        let mut found = vec![0.0; TRIAL_ROWS * TRIAL_OUTPUTS];
-        self.linear(&weights, &codes, 0..TRIAL_ROWS, &mut found);
-        let rows = left.chunks_exact(TRIAL_INPUTS);
         let columns = || right.chunks_exact(TRIAL_INPUTS);
         let product = |row: &[i8], column: &[i8]| -> i32 {
             row.iter().zip(column).map(|(a, b)| i32::from(*a) * i32::from(*b)).sum()
         };
-        let expected = rows.flat_map(|row| columns().map(move |column| product(row, column)));
-        // Integers of this size are floats, too.
-        found.into_iter().map(f64::from).eq(expected.map(f64::from))
+        // Low tiles have instructions of their own.
+        [TRIAL_ROWS, TRIAL_ROWS_LOW].into_iter().all(|count| {
+            let mut found = vec![0.0; count * TRIAL_OUTPUTS];
+            self.linear(&weights, &codes, 0..count, &mut found);
+            let rows = left.chunks_exact(TRIAL_INPUTS).take(count);
+            let expected = rows.flat_map(|row| columns().map(move |column| product(row, column)));
+            // Integers of this size are floats, too.
+            found.into_iter().map(f64::from).eq(expected.map(f64::from))
+        })
     }
 
     /// Those of a level, if the machine has it.
