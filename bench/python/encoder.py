@@ -22,7 +22,7 @@ from pathlib import Path
 
 import mask_cpu
 
-if level := os.environ.get("WINGBEAT_CPU"):
+if (level := os.environ.get("WINGBEAT_CPU")) in mask_cpu.LEVELS:
     mask_cpu.hide_above(level)
 
 import numpy as np

@@ -16,12 +16,13 @@ from importlib.util import find_spec
 from pathlib import Path
 
 CPUID, TRAP = b"\x0f\xa2", b"\xcc\x90"
+LEVELS = ("avx2", "avxvnni", "avx512")
 SOURCE = Path(__file__).with_name("mask_cpu.c")
 
 
 def hide_above(level: str) -> None:
-    """Makes `import onnxruntime` find a library for which there is nothing above this level: avx2,
-    avxvnni or avx512."""
+    """Makes `import onnxruntime` find a library for which there is nothing above this level, one of
+    LEVELS."""
     scratch = Path(tempfile.mkdtemp())
     atexit.register(shutil.rmtree, scratch)
     shim = scratch / "mask_cpu.so"

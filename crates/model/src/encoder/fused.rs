@@ -38,15 +38,14 @@ impl Fused {
         let chosen =
             Level::chosen().map_err(|error| ModelError::new("fused", error.to_string()))?;
         let named = |is: fn(&Level) -> bool| {
-            let levels = Level::ALL.into_iter().filter(is).map(Level::name);
-            levels.collect::<Vec<_>>().join(", ")
+            Level::available().filter(is).map(Level::name).collect::<Vec<_>>().join(", ")
         };
         let why = match chosen == Level::best() {
             true => "the fastest",
             false => "as WINGBEAT_CPU says",
         };
-        let has = named(|level| level.is_available());
-        let wrong = named(|level| level.is_available() && !level.is_right());
+        let has = named(|_| true);
+        let wrong = named(|level| !level.is_right());
         let wrong = match wrong.as_str() {
             "" => String::new(),
             wrong => format!(", but computes wrongly with {wrong}"),

@@ -3,8 +3,8 @@
 //! AVX2's own product of bytes, `vpmaddubsw`, takes unsigned bytes and signed ones, and adds two
 //! products in 16 bits, where they saturate: 255 * 127 * 2 is too much. So with AVX2 alone codes have
 //! 7 bits: 127 * 127 * 2 fits. The ways to multiply 8 bits exactly (the signs of the codes moved to
-//! the weights by `vpsignb`, or both widened to words) take a third and two thirds longer:
-//! docs/performance.md. What 7 bits cost is in docs/models.md.
+//! the weights by `vpsignb`, or both widened to words) are slower: docs/performance.md. What 7 bits
+//! cost is in docs/models.md.
 
 use std::arch::x86_64::*;
 

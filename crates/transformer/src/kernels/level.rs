@@ -52,10 +52,14 @@ impl Level {
         }
     }
 
+    /// The levels that the machine has.
+    pub fn available() -> impl Iterator<Item = Self> {
+        Self::ALL.into_iter().filter(|level| level.is_available())
+    }
+
     /// The level of this name, if the machine has it.
     pub(crate) fn named(name: &str) -> Result<Self, Error> {
-        let has: Vec<_> = Self::ALL.iter().filter(|level| level.is_available()).collect();
-        let has = has.iter().map(|level| level.name()).collect::<Vec<_>>().join(", ");
+        let has = Self::available().map(Self::name).collect::<Vec<_>>().join(", ");
         let level = Self::ALL.into_iter().find(|level| level.name() == name);
         let level = level.ok_or_else(|| {
             Error::Cpu(format!("{VARIABLE}={name} is no level; this machine has {has}"))

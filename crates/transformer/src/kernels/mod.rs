@@ -7,6 +7,7 @@
 //! | `product.rs` | products in bytes, and what is fused behind them |
 //! | `rows.rs`, `attention.rs` | the rest, in floats |
 //! | `float.rs` | vectors of floats: the trait, the exponential, GELU |
+//! | `trial.rs` | whether the products of a level are right on this machine |
 //! | `portable.rs`, `neon.rs`, `avx2.rs`, `avx512.rs`, `amx.rs` | both traits, for one set of instructions each |
 //!
 //! Only here is `unsafe`, for three reasons: calling what was compiled for instructions that the
@@ -31,6 +32,7 @@ mod product;
 mod rows;
 #[cfg(test)]
 mod tests;
+mod trial;
 
 use std::ops::Range;
 
@@ -145,22 +147,11 @@ const PEAK_OUTPUTS: usize = 32;
 /// So often it is done: some milliseconds.
 const PEAK_TIMES: usize = 2_000;
 
-/// The shapes of the products that show whether products are right: high tiles, and a low one.
-const TRIAL_ROWS: usize = 35;
-const TRIAL_ROWS_LOW: usize = 5;
-const TRIAL_INPUTS: usize = 128;
-const TRIAL_OUTPUTS: usize = 64;
-
 impl Kernels {
     /// The most operations per second that products of bytes reach here, on this thread: over
     /// operands that the first cache holds.
     pub(crate) fn peak(&self) -> f64 {
-        let matrix = Matrix {
-            inputs: PEAK_INPUTS,
-            codes: vec![1; PEAK_INPUTS * PEAK_OUTPUTS],
-            scales: vec![1.0; PEAK_OUTPUTS],
-            biases: vec![0.0; PEAK_OUTPUTS],
-        };
+        let matrix = Matrix::of(vec![1; PEAK_INPUTS * PEAK_OUTPUTS], PEAK_INPUTS, 1.0);
         let (weights, mut codes) = (Packed::new(self, &matrix), Codes::default());
         codes.grow(PEAK_ROWS, PEAK_INPUTS);
         self.quantise(&vec![1.0; PEAK_ROWS * PEAK_INPUTS], 0, &mut codes);
@@ -173,49 +164,6 @@ impl Kernels {
         #[expect(clippy::cast_precision_loss, reason = "a count of operations")]
         let operations = (2 * PEAK_TIMES * PEAK_ROWS * PEAK_INPUTS * PEAK_OUTPUTS) as f64;
         operations / begin.elapsed().as_secs_f64()
-    }
-
-    /// Whether the product of some codes and weights, the largest among them, is what plain
-    /// arithmetic says.
-    fn is_right(&self) -> bool {
-        // Half of them are the largest there are, on either side.
-        let code = |at: usize, most: i8| match i8::try_from(at * 89 % 255) {
-            Ok(code) => code.min(most),
-            Err(_) => -most,
-        };
-        // The first two say how far the codes of a row go, so that they are its values.
-        let most = self.form.most;
-        let left = (0..TRIAL_ROWS * TRIAL_INPUTS).map(|at| match at % TRIAL_INPUTS {
-            0 => most,
-            1 => -most,
-            _ => code(at, most),
-        });
-        let left: Vec<i8> = left.collect();
-        let right = (0..TRIAL_OUTPUTS * TRIAL_INPUTS).map(|at| code(at * 7, 127));
-        let right: Vec<i8> = right.collect();
-        let matrix = Matrix {
-            inputs: TRIAL_INPUTS,
-            codes: right.clone(),
-            scales: vec![1.0; TRIAL_OUTPUTS],
-            biases: vec![0.0; TRIAL_OUTPUTS],
-        };
-        let (weights, mut codes) = (Packed::new(self, &matrix), Codes::default());
-        codes.grow(TRIAL_ROWS, TRIAL_INPUTS);
-        let values: Vec<f32> = left.iter().map(|code| f32::from(*code)).collect();
-        self.quantise(&values, 0, &mut codes);
-        let columns = || right.chunks_exact(TRIAL_INPUTS);
-        let product = |row: &[i8], column: &[i8]| -> i32 {
-            row.iter().zip(column).map(|(a, b)| i32::from(*a) * i32::from(*b)).sum()
-        };
-        // Low tiles have instructions of their own.
-        [TRIAL_ROWS, TRIAL_ROWS_LOW].into_iter().all(|count| {
-            let mut found = vec![0.0; count * TRIAL_OUTPUTS];
-            self.linear(&weights, &codes, 0..count, &mut found);
-            let rows = left.chunks_exact(TRIAL_INPUTS).take(count);
-            let expected = rows.flat_map(|row| columns().map(move |column| product(row, column)));
-            // Integers of this size are floats, too.
-            found.into_iter().map(f64::from).eq(expected.map(f64::from))
-        })
     }
 
     /// Those of a level, if the machine has it.

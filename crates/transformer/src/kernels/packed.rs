@@ -38,6 +38,14 @@ pub(crate) struct Matrix {
     pub(crate) biases: Vec<f32>,
 }
 
+impl Matrix {
+    /// Of rows of codes that have one scale, and no biases.
+    pub(super) fn of(codes: Vec<i8>, inputs: usize, scale: f32) -> Self {
+        let outputs = codes.len() / inputs;
+        Self { inputs, codes, scales: vec![scale; outputs], biases: vec![0.0; outputs] }
+    }
+}
+
 /// A matrix in the layout of a kernel.
 ///
 /// Panels of as many columns (numbers of the output) as a tile has; in each, groups of four rows

@@ -4,7 +4,7 @@
 
 use proptest::{prelude::*, test_runner::TestRunner};
 
-use super::*;
+use super::{trial::plain_sums, *};
 
 /// Miri takes a thousand times as long: it gets smaller shapes.
 const SLOW: bool = cfg!(miri);
@@ -45,11 +45,6 @@ impl Numbers {
     }
 }
 
-fn matrix(codes: Vec<i8>, inputs: usize, scale: f32) -> Matrix {
-    let outputs = codes.len() / inputs;
-    Matrix { inputs, codes, scales: vec![scale; outputs], biases: vec![0.0; outputs] }
-}
-
 /// Rows as codes of these kernels. Those that go as far as codes to both sides have a scale of 1 and
 /// a centre of 0.
 fn coded(kernels: &Kernels, rows: &[f32], width: usize) -> Codes {
@@ -64,16 +59,6 @@ fn signed(kernels: &Kernels, codes: &Codes, count: usize) -> Vec<i8> {
     codes.from(0)[..count]
         .iter()
         .map(|code| code.wrapping_sub(kernels.form.added).cast_signed())
-        .collect()
-}
-
-/// What a product of codes is.
-fn plain_sums(left: &[i8], right: &[i8], inputs: usize) -> Vec<f32> {
-    let sum = |left: &[i8], right: &[i8]| -> i32 {
-        left.iter().zip(right).map(|(a, b)| i32::from(*a) * i32::from(*b)).sum()
-    };
-    let rows = left.chunks_exact(inputs);
-    rows.flat_map(|row| right.chunks_exact(inputs).map(move |column| sum(row, column) as f32))
         .collect()
 }
 
@@ -98,7 +83,7 @@ fn products_are_exact_on_every_level() {
             let expected = plain_sums(&left, &right, inputs);
             let floats: Vec<f32> = left.iter().map(|code| f32::from(*code)).collect();
             let codes = coded(kernels, &floats, inputs);
-            let packed = Packed::new(kernels, &matrix(right, inputs, 1.0));
+            let packed = Packed::new(kernels, &Matrix::of(right, inputs, 1.0));
             // The last rows alone, too: they need not begin with a tile.
             for first in [0, rows / 2] {
                 let mut found = vec![0.0; (rows - first) * outputs];
@@ -122,7 +107,7 @@ fn the_largest_codes_do_not_saturate() {
             let rows: Vec<f32> = row(first * most).take(3 * inputs).map(f32::from).collect();
             let codes = coded(kernels, &rows, inputs);
             let weights = row(first * sign * 127).take(64 * inputs).collect();
-            let packed = Packed::new(kernels, &matrix(weights, inputs, 1.0));
+            let packed = Packed::new(kernels, &Matrix::of(weights, inputs, 1.0));
             let mut found = vec![0.0; 3 * 64];
             kernels.linear(&packed, &codes, 0..3, &mut found);
             let expected = (i32::from(sign) * i32::from(most) * 127 * 1024) as f32;
@@ -290,7 +275,7 @@ fn fused_kernels_do_what_their_parts_do() {
         let (mut numbers, rows, inputs, outputs) =
             (Numbers(3), if SLOW { 5 } else { 150 }, 64, if SLOW { 64 } else { 192 });
         let codes = coded(kernels, &numbers.floats(rows * inputs, 2.0), inputs);
-        let mut matrix = matrix(numbers.codes(outputs * inputs, 127), inputs, 0.002);
+        let mut matrix = Matrix::of(numbers.codes(outputs * inputs, 127), inputs, 0.002);
         matrix.biases = numbers.floats(outputs, 1.0);
         let packed = Packed::new(kernels, &matrix);
         let mut product = vec![0.0; rows * outputs];
@@ -338,11 +323,11 @@ fn a_level_that_is_not_there_is_an_error_that_names_those_that_are() {
 #[cfg_attr(miri, ignore = "it takes minutes; `products_are_exact` reads and writes the same way")]
 fn every_level_is_right_and_one_that_is_not_is_found_out() {
     assert!(levels().into_iter().all(Kernels::is_right));
-    assert_eq!(Some(Level::best()), Level::ALL.into_iter().rfind(|level| level.is_available()));
+    assert_eq!(Some(Level::best()), Level::available().last());
     // The first sum of low products is one too large, as if a tile had not been cleared.
     unsafe fn wrong(w: &Packed, codes: &Codes, rows: Range<usize>, to: &mut [f32]) {
         Kernels::of(Level::Portable).unwrap().linear(w, codes, rows.clone(), to);
-        to[0] += if rows.len() == TRIAL_ROWS_LOW { 1.0 } else { 0.0 };
+        to[0] += if rows.len() == trial::ROWS_LOW { 1.0 } else { 0.0 };
     }
     let portable = &portable::KERNELS;
     assert!(!Kernels { linear: wrong, ..*portable }.is_right());

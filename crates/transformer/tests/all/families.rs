@@ -14,7 +14,7 @@ fn texts(longest: usize) -> Vec<Vec<u32>> {
 }
 
 fn levels() -> Vec<Level> {
-    Level::ALL.into_iter().filter(|level| level.is_available()).collect()
+    Level::available().collect()
 }
 
 fn rows(model: &Model, texts: &[Vec<u32>]) -> Vec<Vec<f32>> {

@@ -45,7 +45,7 @@ fn the_embedding_is_that_of_floats() {
     let plain = Plain { config: &serde_json::from_slice(&config).unwrap(), tensors: &tensors };
     let expected = texts.each_ref().map(|ids| plain.mean(ids));
 
-    for level in Level::ALL.into_iter().filter(|level| level.is_available()) {
+    for level in Level::available() {
         let model = Model::from_safetensors(&config, &weights, level).unwrap();
         let mut work = Workspace::default();
         model.run(&mut work, texts.iter().map(Vec::as_slice)).unwrap();
